@@ -1,0 +1,8 @@
+"""The inbox as two names: `app` for any WSGI server (`flask --app app run`), `huey` for `huey_consumer app.huey`."""
+
+from inbox.runtime import Runtime
+from inbox.web import create_app
+
+runtime = Runtime.from_environment()
+app = create_app(runtime.receiver, trusted_proxies=runtime.settings.server.trusted_proxies)
+huey = runtime.queue.huey

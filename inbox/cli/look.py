@@ -1,0 +1,247 @@
+"""`sources`, `handlers`, `events`, `show` and `refusals`: what is there."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from inbox.cli.tables import as_json, console, dump, instant, safe, table
+from inbox.cli.times import Moment
+from inbox.errors import NotFound
+from inbox.providers import PROVIDERS
+from inbox.runtime import Runtime
+from inbox.store.base import EVENT_STATUSES, Filter
+
+Command = Callable[..., Any]
+
+
+def filters(command: Command) -> Command:
+    """Add the options that say which events are meant."""
+    for option in (
+        click.option("--until", type=Moment(), help="Received before this: 2026-01-31, 2026-01-31T09:00, 30m, 2h, 7d."),
+        click.option("--since", type=Moment(), help="Received at or after this."),
+        click.option("--status", type=click.Choice(EVENT_STATUSES)),
+        click.option("--type", "event_type", help="Event type; may be a shell glob."),
+        click.option("--source"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--providers", is_flag=True, help="List what `provider` can be instead.")
+@as_json
+def sources(providers: bool, as_json: bool) -> None:
+    """List the sources and what came from them."""
+    if providers:
+        rows: list[dict[str, Any]] = [
+            {"provider": name, "what": (cls.__doc__ or "").strip().splitlines()[0], "documented": cls.published}
+            for name, cls in PROVIDERS.items()
+        ]
+        return dump(rows) if as_json else table(rows, ("provider", "what", "documented"), empty="")
+    runtime = Runtime.from_environment()
+    counts = {row["source"]: row for row in runtime.archive.sources()}
+    rows = []
+    for name in sorted({*runtime.sources, *counts}):
+        provider = runtime.sources.get(name)
+        row = counts.get(name, {})
+        rows.append(
+            {
+                "source": name or "(unknown address)",
+                "provider": provider.name if provider is not None else "(not configured)",
+                "address": f"/in/{name}" if name else None,
+                "events": row.get("events", 0),
+                "last_event_at": instant(row.get("last_event_at")),
+                **{key: row.get(key, 0) for key in ("duplicates", "conflicts", "quarantined", "dead", "refusals")},
+                "last_refusal_at": instant(row.get("last_refusal_at")),
+            }
+        )
+    if as_json:
+        return dump(rows)
+    table(
+        rows,
+        (
+            "source",
+            "provider",
+            "address",
+            "events",
+            "last_event_at",
+            "duplicates",
+            "conflicts",
+            "quarantined",
+            "dead",
+            "refusals",
+        ),
+        empty="No source is configured: add a [sources.NAME] table to inbox.toml.",
+    )
+
+
+@click.command()
+@as_json
+def handlers(as_json: bool) -> None:
+    """List the handlers: loaded now, failing to import, or gone but with work left."""
+    runtime = Runtime.from_environment()
+    rows = handler_rows(runtime)
+    if as_json:
+        return dump(rows)
+    table(
+        rows,
+        ("handler", "state", "handles", "attempts", "timeout", "failure"),
+        empty=f"No handler is there: add a file to {runtime.handlers_folder}.",
+    )
+
+
+def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
+    """Return one row per handler and per module that does not import."""
+    registry = runtime.remember_handlers()
+    rows = [
+        {
+            "handler": name,
+            "state": "loaded",
+            "module": handler.spec.module,
+            "handles": ", ".join(f"{mark.source} {mark.type}" for mark in handler.spec.marks),
+            "attempts": handler.spec.marks[0].attempts,
+            "timeout": handler.spec.marks[0].timeout,
+            "failure": None,
+        }
+        for name, handler in registry.handlers.items()
+    ]
+    for module, failure in registry.failures.items():
+        rows.append(
+            {
+                "handler": module,
+                "state": "failed",
+                "module": module,
+                "handles": None,
+                "attempts": None,
+                "timeout": None,
+                "failure": failure.strip().splitlines()[-1],
+            }
+        )
+    return rows
+
+
+@click.command()
+@filters
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--before", type=int, help="Only events with a smaller id, for the next page.")
+@as_json
+def events(
+    source: str | None,
+    event_type: str | None,
+    status: str | None,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    before: int | None,
+    as_json: bool,
+) -> None:
+    """List events, newest first."""
+    wanted = Filter(source, event_type, status, since, until, before)
+    rows = [event_row(row) for row in Runtime.from_environment().archive.events(wanted, limit)]
+    if as_json:
+        return dump(rows)
+    table(
+        rows,
+        ("id", "source", "type", "key", "status", "received_at", "size", "duplicates"),
+        empty="No event matches. `inbox send SOURCE` sends one, `inbox refusals` shows what was not accepted.",
+    )
+
+
+def event_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the archive with its times as ISO 8601."""
+    return {**row, "received_at": instant(row["received_at"]), "last_duplicate_at": instant(row["last_duplicate_at"])}
+
+
+@click.command()
+@click.argument("event_id", metavar="ID", type=int)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object in an array.")
+@click.option("--raw", is_flag=True, help="Print the body's bytes and nothing else.")
+def show(event_id: int, as_json: bool, raw: bool) -> None:
+    """Show one event: what came, what verified it, and what its handlers did."""
+    runtime = Runtime.from_environment()
+    event = runtime.archive.event(event_id)
+    if raw:
+        return click.echo(runtime.archive.request(event_id).body, nl=False)
+    body = _body(runtime, event_id)
+    if as_json:
+        return dump([{**_times(event_row(event)), "body": body}])
+    _print_event(event_row(event), body)
+
+
+def _body(runtime: Runtime, event_id: int) -> str | None:
+    try:
+        return runtime.archive.request(event_id).body.decode("utf-8", "backslashreplace")
+    except NotFound:
+        return None
+
+
+def _times(event: dict[str, Any]) -> dict[str, Any]:
+    stamps = ("lease_until", "due_at", "created_at", "finished_at", "started_at")
+
+    def convert(row: dict[str, Any]) -> dict[str, Any]:
+        return {key: instant(value) if key in stamps else value for key, value in row.items()}
+
+    deliveries = [{**convert(row), "runs": [convert(run) for run in row["runs"]]} for row in event["deliveries"]]
+    return {**event, "deliveries": deliveries}
+
+
+def _print_event(event: dict[str, Any], body: str | None) -> None:
+    out = console()
+    shown = _times(event)
+    for key in (
+        "id",
+        "source",
+        "type",
+        "key",
+        "status",
+        "received_at",
+        "verified_by",
+        "size",
+        "body_digest",
+        "duplicates",
+        "conflict_of",
+    ):
+        if shown[key] not in (None, ""):
+            out.print(f"{key.replace('_', ' '):<13} {safe(shown[key])}", markup=False)
+    for violation in shown["violations"]:
+        out.print(f"violation     {violation['pointer'] or '/'}: {safe(violation['message'])}", markup=False)
+    for name, value in shown.get("request", {}).get("headers", []):
+        out.print(f"header        {safe(name)}: {safe(value)}", markup=False)
+    out.print(f"\n{safe(_pretty(body))}\n", markup=False)
+    for delivery in shown["deliveries"]:
+        origin = f" (replay {delivery['replay_id']})" if delivery["replay_id"] else ""
+        out.print(
+            f"{delivery['handler']}{origin}: {delivery['status']}"
+            + (f", due {delivery['due_at']}" if delivery["status"] == "retrying" else ""),
+            markup=False,
+        )
+        for run in delivery["runs"]:
+            out.print(f"  {run['number']}. {run['started_at']} {run['result']}", markup=False)
+        if delivery["error"]:
+            out.print("  " + safe(delivery["error"]).rstrip().replace("\n", "\n  "), markup=False)
+
+
+def _pretty(body: str | None) -> str:
+    if body is None:
+        return "(the body was removed)"
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@as_json
+def refusals(source: str | None, limit: int, as_json: bool) -> None:
+    """List what was not accepted, newest first, with what is probably wrong."""
+    rows = [{**row, "at": instant(row["at"])} for row in Runtime.from_environment().archive.refusals(source, limit)]
+    if as_json:
+        return dump(rows)
+    table(rows, ("id", "at", "source", "code", "reason", "diagnosis", "remote"), empty="Nothing was refused.")
+
+
+COMMANDS = (sources, handlers, events, show, refusals)

@@ -1,0 +1,54 @@
+"""`run`, `serve` and `worker`: the processes."""
+
+import os
+import signal
+
+import click
+import structlog
+
+from inbox import server, supervisor
+from inbox.runtime import Runtime
+from inbox.worker import consume, on_orphaned
+
+log = structlog.get_logger("inbox.cli")
+
+
+@click.command()
+def run() -> None:
+    """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
+    runtime = Runtime.from_environment()
+    server.check(runtime)
+    _ = runtime.handlers_folder
+    children = [
+        supervisor.Child("receiver", supervisor.command("serve")),
+        supervisor.Child("worker", supervisor.command("worker")),
+    ]
+    supervisor.supervise(children, shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5)
+
+
+@click.command()
+def serve() -> None:
+    """Run the receiver alone."""
+    _end_with_supervisor()
+    server.serve(Runtime.from_environment())
+
+
+@click.command()
+def worker() -> None:
+    """Run the worker alone: it loads the handlers and delivers."""
+    _end_with_supervisor()
+    runtime = Runtime.from_environment()
+    _ = runtime.sources, runtime.schemas, runtime.handlers_folder
+    runtime.archive.close()
+    settings = runtime.settings.worker
+    log.info("worker.starting", processes=settings.processes, pid=os.getpid())
+    consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
+
+
+def _end_with_supervisor() -> None:
+    parent = os.environ.get(supervisor.PARENT)
+    if parent and int(parent) == os.getppid():
+        on_orphaned(int(parent), lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+COMMANDS = (run, serve, worker)

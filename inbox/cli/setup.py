@@ -1,0 +1,103 @@
+"""`init` and `check`: from an empty folder to a configuration that works."""
+
+import os
+import re
+import secrets
+import shutil
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import click
+
+from inbox import server
+from inbox.config import FILE
+from inbox.errors import ConfigError, StoreError
+from inbox.runtime import Runtime
+
+_REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
+def init(directory: Path) -> None:
+    """Write inbox.toml, .env with random secrets, app.py, handlers/ and schemas/. Never overwrites anything."""
+    os.umask(0o022)
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = files("inbox.cli").joinpath("template.toml").read_text("utf-8")
+    _write(directory / FILE, settings, 0o644)
+    _write(directory / ".env", _environment(settings), 0o600)
+    for name in ("app.py", "handlers", "schemas"):
+        _lay_down(_shipped(name), directory / name)
+    click.echo(f"Now `inbox run`{'' if directory == Path() else f' in {directory}'}, then `inbox send roomz`.")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return click.echo(f"kept     {path}")
+    click.echo(f"written  {path}")
+
+
+def _environment(settings: str) -> str:
+    """Return `.env` with a random secret for every env: reference that the settings make."""
+    lines = [
+        "# Secrets of the sources in inbox.toml, read at start; the process environment wins over this file.",
+        "# These are random. A sender that issues its own secret (ROOMZ, Roomle, Breakcold) needs that one here.",
+    ]
+    for name in dict.fromkeys(_REFERENCE.findall(settings)):
+        lines.append(f"{name}={secrets.token_hex(16)}")
+    return "\n".join(lines) + "\n"
+
+
+def _shipped(name: str) -> Traversable:
+    """Return app.py, handlers/ or schemas/ as shipped: in an installed wheel, else in the checkout."""
+    packaged = files("inbox").joinpath("project", name)
+    return packaged if packaged.is_file() or packaged.is_dir() else Path(__file__).parents[2] / name
+
+
+def _lay_down(origin: Traversable, target: Path) -> None:
+    if target.exists():
+        return click.echo(f"kept     {target}")
+    if isinstance(origin, Path) and origin.is_dir():
+        shutil.copytree(origin, target, ignore=shutil.ignore_patterns("__pycache__"))
+    elif isinstance(origin, Path):
+        shutil.copyfile(origin, target)
+    click.echo(f"written  {target}")
+
+
+@click.command()
+def check() -> None:
+    """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
+    runtime = Runtime.from_environment()
+    problems = _problems(runtime)
+    for name, provider in runtime.__dict__.get("sources", {}).items():
+        for warning in provider.warnings():
+            click.echo(f"warning: {FILE}: sources.{name}: {warning}", err=True)
+    for problem in problems:
+        click.echo(f"inbox: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    handlers = len(runtime.registry.handlers)
+    click.echo(f"{len(runtime.sources)} sources, {handlers} handlers: nothing is wrong")
+
+
+def _problems(runtime: Runtime) -> list[str]:
+    found = []
+    for look in (lambda: runtime.sources, lambda: runtime.schemas, lambda: server.check(runtime)):
+        try:
+            look()
+        except (ConfigError, StoreError) as error:
+            if str(error) not in found:
+                found.append(str(error))
+    try:
+        for module, failure in runtime.registry.failures.items():
+            found.append(f"handlers: {module} does not import: {failure.strip().splitlines()[-1]}")
+    except ConfigError as error:
+        found.append(str(error))
+    return found
+
+
+COMMANDS = (init, check)

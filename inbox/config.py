@@ -1,0 +1,252 @@
+"""`inbox.toml` and the environment → Settings; every problem is a ConfigError that names file, key and what is allowed.
+
+Reads files, never writes them, and knows nothing of providers: a source's own settings stay a table here and are
+bound by `inbox.providers.build`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dotenv import dotenv_values
+
+from inbox.errors import ConfigError
+from inbox.models import Secret
+
+FILE = "inbox.toml"
+Bound = TypeVar("Bound")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxSettings:
+    """[inbox]: where things are. Relative paths start at the folder of inbox.toml."""
+
+    database: str = "sqlite:///inbox.db"
+    queue: str = "queue.db"
+    handlers: str = "handlers"
+    schemas: str = "schemas"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """[server]: the receiver. `patience` is how many seconds a request waits for the store before it gets a 503."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    threads: int = 8
+    tls_cert: str = ""
+    tls_key: str = ""
+    trusted_proxies: int = 0
+    patience: float = 5.0
+    max_waiting: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """[worker]: lease, grace and shutdown_timeout are in seconds."""
+
+    processes: int = 2
+    lease: float = 30.0
+    grace: float = 5.0
+    max_crashes: int = 3
+    shutdown_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """[sources.NAME]: the provider's name, its live secrets, and the provider's own settings, not yet bound."""
+
+    name: str
+    provider: str
+    secrets: tuple[Secret, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration; `folder` is where inbox.toml lies."""
+
+    folder: Path
+    inbox: InboxSettings = InboxSettings()
+    server: ServerSettings = ServerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    sources: Mapping[str, SourceSettings] = field(default_factory=dict)
+
+    def path(self, setting: str) -> Path:
+        """Return a configured path, taken from the folder of inbox.toml."""
+        return self.folder / setting
+
+    @property
+    def database(self) -> Path:
+        """Return the file of the SQLite database."""
+        return self.path(self.inbox.database.removeprefix("sqlite:///"))
+
+
+def locate(environ: Mapping[str, str]) -> Path:
+    """Return the path of inbox.toml: INBOX_CONFIG, else the working directory."""
+    return Path(environ.get("INBOX_CONFIG") or FILE).absolute()
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read inbox.toml and the `.env` beside it (the environment wins).
+
+    Raises ConfigError.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "not found; `inbox init` writes one, INBOX_CONFIG names another") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, f"not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+    values = {**_dotenv(path.parent / ".env"), **(os.environ if environ is None else environ)}
+    return _settings(path, document, values)
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    """Return what `.env` sets, letter by letter: a `${` in a secret is part of it."""
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except UnicodeDecodeError:
+        raise ConfigError(path.name, "not UTF-8") from None
+    except OSError as error:
+        raise ConfigError(path.name, f"cannot be read: {error.strerror}") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    tables = {"inbox": InboxSettings, "server": ServerSettings, "worker": WorkerSettings}
+    for key in document:
+        if key not in {*tables, "sources"}:
+            raise ConfigError(f"{path.name}: {key}", f"unknown table; allowed: {', '.join([*tables, 'sources'])}")
+    bound: dict[str, Any] = {
+        name: bind(cls, _table(document.get(name, {}), f"{path.name}: {name}"), f"{path.name}: {name}")
+        for name, cls in tables.items()
+    }
+    sources = _table(document.get("sources", {}), f"{path.name}: sources")
+    settings = Settings(
+        folder=path.parent,
+        sources={name: _source(name, table, path, environ) for name, table in sources.items()},
+        **bound,
+    )
+    _check(settings, path.name)
+    return settings
+
+
+def _check(settings: Settings, file: str) -> None:
+    server, worker = settings.server, settings.worker
+    if not settings.inbox.database.removeprefix("sqlite:///") or not settings.inbox.database.startswith("sqlite:///"):
+        raise ConfigError(f"{file}: inbox.database", "allowed: sqlite:///PATH")
+    if bool(server.tls_cert) != bool(server.tls_key):
+        raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
+    for key, value, low, high in (
+        ("server.port", server.port, 1, 65535),
+        ("server.threads", server.threads, 1, 256),
+        ("server.trusted_proxies", server.trusted_proxies, 0, 10),
+        ("server.patience", server.patience, 0.1, 60),
+        ("server.max_waiting", server.max_waiting, 1, 100_000),
+        ("worker.processes", worker.processes, 1, 64),
+        ("worker.lease", worker.lease, 0.5, 3600),
+        ("worker.grace", worker.grace, 0.1, 600),
+        ("worker.max_crashes", worker.max_crashes, 1, 100),
+        ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
+    ):
+        if not low <= value <= high:
+            raise ConfigError(f"{file}: {key}", f"{value} is out of range; allowed: {low} to {high}")
+
+
+def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> SourceSettings:
+    where = f"{path.name}: sources.{name}"
+    if not name or not all(part.isalnum() and part.isascii() for part in name.replace("-", "_").split("_")):
+        raise ConfigError(where, "a source's name is part of its address; allowed: letters, digits, - and _")
+    options = dict(_table(table, where))
+    provider = options.pop("provider", None)
+    if not isinstance(provider, str) or not provider:
+        raise ConfigError(f"{where}.provider", "missing; `inbox sources --providers` lists what is allowed")
+    secrets = options.pop("secrets", [])
+    if not isinstance(secrets, list):
+        raise ConfigError(f"{where}.secrets", 'must be a list such as ["env:NAME"]')
+    resolved = tuple(resolve(item, f"{where}.secrets", path.parent, environ) for item in secrets)
+    options = {
+        key: resolve(value, f"{where}.{key}", path.parent, environ) if _refers(value) else value
+        for key, value in options.items()
+    }
+    return SourceSettings(name, provider, resolved, options)
+
+
+def _refers(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("env:", "file:"))
+
+
+def resolve(reference: Any, where: str, folder: Path, environ: Mapping[str, str]) -> Secret:
+    """Return the secret that `env:NAME` or `file:PATH` names; the reference never is the secret itself.
+
+    A file's final line break does not belong to the secret. Raises ConfigError, which never shows a value.
+    """
+    if not _refers(reference):
+        raise ConfigError(where, "a secret is named, never written here; allowed: env:NAME, file:PATH")
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        value = environ.get(name, "").encode("utf-8", "surrogateescape")
+    else:
+        try:
+            value = (folder / name).read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise ConfigError(where, f"file:{name} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise ConfigError(where, "file:PATH names no file: the path has a null character") from None
+    if not value.strip():
+        raise ConfigError(where, f"{reference} is missing or empty; set it in the environment, in .env or in the file")
+    return Secret(value)
+
+
+def bind(cls: type[Bound], table: Mapping[str, Any], where: str) -> Bound:
+    """Return the dataclass `cls` filled from a TOML table: unknown keys, wrong types and gaps are ConfigErrors."""
+    hints = get_type_hints(cls)
+    known = {item.name: item for item in fields(cls) if item.init}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}", f"unknown setting; allowed: {', '.join(sorted(known))}")
+    for name, item in known.items():
+        if name not in table and item.default is MISSING and item.default_factory is MISSING:
+            raise ConfigError(f"{where}.{name}", "missing")
+    return cls(**{key: _convert(value, hints[key], f"{where}.{key}") for key, value in table.items()})
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(where, f"must be a table, as in [{where.partition(': ')[2]}]")
+    return value
+
+
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(where, f"{value!r} is not known; allowed: {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (Union, UnionType):
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        return _convert(value, kinds[0], where)
+    if origin is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list):
+            raise ConfigError(where, "must be a list")
+        return tuple(_convert(item, arguments[0], where) for item in items)
+    if hint is Secret:
+        if not isinstance(value, Secret):
+            raise ConfigError(where, "a secret is named, never written here; allowed: env:NAME, file:PATH")
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(where, f"must be {_NAMES[hint]}")
+    return value

@@ -1,0 +1,147 @@
+"""Every exception this package raises on purpose.
+
+    InboxError
+    ├── ConfigError           start-up and `inbox check`: file, key, what is allowed
+    ├── Refused               the request is not accepted; the sender is told a code, the owner a diagnosis
+    │   ├── UnknownSource
+    │   ├── MethodNotAllowed
+    │   ├── BodyTooLarge
+    │   ├── NotAuthentic
+    │   ├── Malformed         only with on_invalid = "reject"; otherwise stored as quarantined
+    │   └── Invalid           only with on_invalid = "reject"; otherwise stored as quarantined
+    ├── StoreError
+    │   ├── StoreUnavailable  locked, full or too slow: nothing was stored, try again later
+    │   └── StoreUnusable     not our database, newer than this program, or damaged
+    ├── NotFound              an event, handler or delivery that was asked for by name
+    ├── Retry                 raised by a handler: run me again later
+    └── Discard               raised by a handler: do not run me again for this event
+
+The docstring of a class is its default message. HTTP status codes live in `inbox.web.statuses`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class InboxError(Exception):
+    """Something went wrong in the inbox."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ConfigError(InboxError):
+    """The configuration is not usable."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        self.where = where
+        self.problem = problem
+        super().__init__(f"{where}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One place where a payload breaks its schema: a JSON pointer and what is wrong there."""
+
+    pointer: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.message}"
+
+
+class Refused(InboxError):
+    """The request is not accepted."""
+
+    code = "refused"
+
+    def __init__(self, diagnosis: str | None = None) -> None:
+        super().__init__(diagnosis)
+        self.diagnosis = str(self)
+
+
+class UnknownSource(Refused):
+    """No source with this name is configured."""
+
+    code = "unknown_source"
+
+
+class MethodNotAllowed(Refused):
+    """This source does not take this HTTP method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.method = method
+        self.allowed = tuple(allowed)
+        super().__init__(f"{method} is not allowed here; allowed: {', '.join(allowed)}")
+
+
+class BodyTooLarge(Refused):
+    """The body is larger than this source's max_body."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the body is larger than max_body = {limit} bytes")
+
+
+class NotAuthentic(Refused):
+    """The request does not prove that it comes from the sender.
+
+    `reason` is a short stable word for counting: missing, malformed, mismatch, stale, forbidden.
+    """
+
+    code = "not_authentic"
+
+    def __init__(self, reason: str, diagnosis: str) -> None:
+        self.reason = reason
+        super().__init__(diagnosis)
+
+
+class Malformed(Refused):
+    """The body is not JSON that can be read in one way only."""
+
+    code = "malformed"
+
+
+class Invalid(Refused):
+    """The payload does not match its schema."""
+
+    code = "invalid"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(str(violation) for violation in violations))
+
+
+class StoreError(InboxError):
+    """The store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is locked, full or too slow; nothing was stored."""
+
+
+class StoreUnusable(StoreError):
+    """The database is damaged, newer than this program, or not an inbox."""
+
+
+class NotFound(InboxError):
+    """There is no such thing in this inbox."""
+
+
+class Retry(InboxError):
+    """The handler asked to be run again.
+
+    `after` is in seconds; without it the handler's own backoff applies. It counts as an attempt.
+    """
+
+    def __init__(self, reason: str | None = None, *, after: float | None = None) -> None:
+        self.after = after
+        super().__init__(reason)
+
+
+class Discard(InboxError):
+    """The handler has no use for this event."""

@@ -1,0 +1,100 @@
+"""Where an event's key and type come from: small written rules, applied to a request and its payload.
+
+Pure functions. The rules are the values of the settings `event_id` and `event_type`; the first one that finds
+something wins. Next: `inbox.ingest` puts key and type into the store.
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from urllib.parse import parse_qsl
+
+from inbox.models import Payload, Request, Verified
+
+MAX_KEY = 200
+MAX_TYPE = 200
+UNKNOWN_TYPE = "unknown"
+
+RULES = ("json:/POINTER", "header:NAME", "query:NAME", "path", "path:N", "body", "token", "=TEXT")
+_RULE = re.compile(r"json:(/.*)|header:[!-~]+|query:.+|path(:[1-9])?|body|token|=.+", re.DOTALL)
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_rule(rule: str) -> None:
+    """Raise ValueError if the rule is not one of RULES."""
+    if not _RULE.fullmatch(rule):
+        raise ValueError(f"{rule!r} is not a rule; allowed: {', '.join(RULES)}")
+
+
+def content_digest(request: Request) -> bytes:
+    """Return the SHA-256 of what the (redacted) request says: its body, and its query where that carries the data.
+
+    Parameters are sorted, so that their order does not matter.
+    """
+    if request.method in ("GET", "DELETE"):
+        pairs = sorted(parse_qsl(request.query, keep_blank_values=True, errors="surrogateescape"))
+        return sha256(repr((request.method, pairs)).encode() + request.body).digest()
+    return sha256(request.body).digest()
+
+
+def event_key(rules: Sequence[str], request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
+    """Return the key by which copies of the same event are recognised; `digest` is its content_digest."""
+    for rule in rules:
+        if rule == "body":
+            break
+        found = verified.key if rule == "token" else find(rule, request, payload)
+        if found:
+            return _bounded(found)
+    return f"sha256:{digest.hex()}"
+
+
+def event_type(rules: Sequence[str], request: Request, payload: Payload) -> str:
+    """Return the event's type, "unknown" if no rule finds one."""
+    found = next(filter(None, (find(rule, request, payload) for rule in rules)), UNKNOWN_TYPE)
+    return printable(found)[:MAX_TYPE]
+
+
+def find(rule: str, request: Request, payload: Payload) -> str | None:
+    """Return the text that one rule finds, None if there is none."""
+    kind, _, name = rule.partition(":")
+    if rule.startswith("="):
+        return rule[1:]
+    if kind == "json":
+        return _text(pointed(payload, name))
+    if kind == "header":
+        return request.header(name)
+    if kind == "query":
+        return dict(parse_qsl(request.query, errors="replace")).get(name)
+    if kind == "path":
+        parts = [part for part in request.path.split("/") if part]
+        return "/".join(parts) if not name else next(iter(parts[int(name) - 1 : int(name)]), None)
+    return None
+
+
+def pointed(payload: Payload, pointer: str) -> Payload:
+    """Return what a JSON pointer (RFC 6901) names, None if there is nothing."""
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(payload, dict):
+            payload = payload.get(name)
+        elif isinstance(payload, list) and name.isdecimal() and len(name) < 10 and int(name) < len(payload):
+            payload = payload[int(name)]
+        else:
+            return None
+    return payload
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and lone surrogates written as escapes: it goes into tables and logs."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _text(value: Payload) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    return str(value) if type(value) is int else None
+
+
+def _bounded(text: str) -> str:
+    safe = printable(text)
+    return safe if len(safe) <= MAX_KEY else f"sha256:{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"

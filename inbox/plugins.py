@@ -1,0 +1,113 @@
+"""Handler files and installed plugin packages → a Registry of functions. The only place that imports handler code.
+
+A module that does not import is a Failure with its traceback; the others keep working. Next: `inbox.delivery`.
+"""
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import structlog
+
+from inbox.models import HandlerSpec, Handles
+
+log = structlog.get_logger("inbox.plugins")
+
+ENTRY_POINTS = "inbox.handlers"
+PACKAGE = "inbox_handlers"
+"""Name in sys.modules under which the files of the handlers folder are loaded; dataclasses and pickle need one."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A loaded handler: what is remembered of it, and its function."""
+
+    spec: HandlerSpec
+    function: Callable[..., Any]
+
+    def mark(self, source: str, type: str) -> Handles:
+        """Return the settings that apply to an event; the first mark if none matches (an explicit replay)."""
+        return next((mark for mark in self.spec.marks if mark.match(source, type)), self.spec.marks[0])
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What loaded, by handler name, and what did not: module name → traceback."""
+
+    handlers: Mapping[str, Handler]
+    failures: Mapping[str, str]
+
+    def specs(self) -> list[HandlerSpec]:
+        """Return what the store is to remember; a module that failed is a spec of its own with no marks."""
+        failed = [HandlerSpec(module, module, (), failure) for module, failure in self.failures.items()]
+        return [handler.spec for handler in self.handlers.values()] + failed
+
+
+def load(folder: Path) -> Registry:
+    """Import every `*.py` of the folder (not those starting with `_`) and every installed plugin."""
+    _package(folder)
+    handlers: dict[str, Handler] = {}
+    failures: dict[str, str] = {}
+    for name, importer in [*_files(folder), *_installed()]:
+        try:
+            found = list(_tagged(name, importer()))
+            taken = [handler.spec.name for handler in found if handler.spec.name in handlers]
+            if taken:
+                raise ImportError(f"handler names must be unique; {', '.join(taken)} stands in another module already")
+        except (Exception, SystemExit):
+            failures[name] = traceback.format_exc(limit=-6)
+            log.error("handlers.failed", module=name, error=failures[name].strip().splitlines()[-1])
+            continue
+        handlers.update((handler.spec.name, handler) for handler in found)
+    return Registry(handlers, failures)
+
+
+def _files(folder: Path) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
+    for path in sorted(folder.glob("*.py")):
+        if not path.name.startswith("_"):
+            yield path.stem, partial(_import_file, path)
+
+
+def _package(folder: Path) -> None:
+    """Make the folder a package, so that a handler file can say `from ._shared import something`."""
+    package = ModuleType(PACKAGE)
+    package.__path__ = [str(folder)]
+    sys.modules[PACKAGE] = package
+
+
+def _installed() -> Iterable[tuple[str, Callable[[], ModuleType]]]:
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        yield entry.name, entry.load
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"{PACKAGE}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _tagged(name: str, module: ModuleType) -> Iterable[Handler]:
+    """Yield the tagged functions of a module or its submodules, not what it imported, in the order of names."""
+    if not isinstance(module, ModuleType):
+        raise ImportError(f"the entry point {name} names {module!r}; it must name a module")
+    for attribute, value in sorted(vars(module).items()):
+        marks = getattr(value, "__inbox_handles__", None)
+        home = getattr(value, "__module__", None) or ""
+        if marks and callable(value) and (home == module.__name__ or home.startswith(f"{module.__name__}.")):
+            yield Handler(HandlerSpec(f"{name}.{attribute}", name, tuple(marks)), value)

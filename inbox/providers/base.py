@@ -1,0 +1,111 @@
+"""What a sender's protocol is to the inbox: settings with their defaults, a verifier, and where key and type are.
+
+A provider is a frozen dataclass: its fields are the settings of a `[sources.NAME]` table. It decides nothing about
+storage and does no I/O. Next: `inbox.ingest`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+from urllib.parse import parse_qsl
+
+from inbox import identity
+from inbox.models import Payload, Request, Secret, Verified
+from inbox.verifiers.base import Verifier
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """The settings that every source has, whatever its sender.
+
+    secrets      live secrets, newest first; the first one signs what `inbox send` sends
+    methods      HTTP methods that are taken
+    max_body     bytes
+    ack_status   the 2xx that accepted requests are answered with
+    on_invalid   "quarantine": store, answer 2xx, do not run; "reject": refuse with 400 or 422 and store nothing
+    formats      "annotate": `format` in a schema never rejects; "assert": it does
+    event_id     rules for the event key, first hit wins; see `inbox.identity.RULES`
+    event_type   rules for the type, first hit wins
+    dedupe_for   seconds in which an equal key is the same event; 0 is for ever
+    """
+
+    name: ClassVar[str]
+    needs_secret: ClassVar[bool] = True
+    published: ClassVar[str] = ""
+    """The page where the sender documents this."""
+
+    secrets: tuple[Secret, ...] = ()
+    methods: tuple[str, ...] = ("POST",)
+    max_body: int = MIB
+    ack_status: int = 200
+    on_invalid: Literal["quarantine", "reject"] = "quarantine"
+    formats: Literal["annotate", "assert"] = "annotate"
+    event_id: tuple[str, ...] = ("body",)
+    event_type: tuple[str, ...] = ()
+    dedupe_for: float = 0.0
+
+    @property
+    def verifier(self) -> Verifier:
+        """Return the authentication scheme with this source's settings."""
+        raise NotImplementedError
+
+    def verify(self, request: Request, *, at: float) -> Verified:
+        """Return why the request is believed. Raises NotAuthentic."""
+        return self.verifier.verify(request, self.secrets, at=at)
+
+    def redact(self, request: Request) -> Request:
+        """Return the request without anything that would let a reader of the store pose as the sender."""
+        return self.verifier.redact(request, self.secrets)
+
+    def sign(self, request: Request, *, at: float) -> Request:
+        """Return the request as the sender would send it, under the first secret."""
+        return self.verifier.sign(request, self.secrets[0] if self.secrets else Secret(b""), at=at)
+
+    def type_of(self, request: Request, payload: Payload) -> str:
+        """Return the event's type."""
+        return identity.event_type(self.event_type, request, payload)
+
+    def key_of(self, request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
+        """Return the key by which copies of the same event are recognised."""
+        return identity.event_key(self.event_id, request, payload, verified, digest)
+
+    def query_payload(self, request: Request) -> Payload:
+        """Return the data of a request that carries it in its query string."""
+        return dict(parse_qsl(request.query, keep_blank_values=True, errors="replace"))
+
+    def sample(self, event_type: str, *, id: str, at: float) -> Payload:
+        """Return a payload such as the sender sends, fresh by `id` and `at`; for `inbox send`."""
+        return {"id": id, "type": event_type or "test", "timestamp": at}
+
+    def compose(self, payload: bytes, event_type: str, *, id: str, at: float) -> Request:
+        """Return a request around these payload bytes, before it is signed."""
+        return Request(headers=(("content-type", "application/json"),), body=payload)
+
+    def check(self) -> None:
+        """Raise ValueError if the settings do not fit together."""
+        if self.needs_secret and not self.secrets:
+            raise ValueError('secrets is missing; allowed: a list such as ["env:NAME"]')
+        if not 200 <= self.ack_status <= 299:
+            raise ValueError("ack_status must be 200 to 299")
+        if not 1 <= self.max_body <= 64 * MIB:
+            raise ValueError(f"max_body must be 1 to {64 * MIB} bytes")
+        if not self.dedupe_for >= 0:
+            raise ValueError("dedupe_for must be 0 (for ever) or a number of seconds")
+        if not self.methods or not set(self.methods) <= {"POST", "PUT", "PATCH", "GET", "DELETE"}:
+            raise ValueError("methods must be of POST, PUT, PATCH, GET, DELETE")
+        for rule in (*self.event_id, *self.event_type):
+            identity.check_rule(rule)
+        if any(rule.startswith("=") for rule in self.event_id):
+            raise ValueError("event_id must not be a fixed text: every event would have the same key")
+        self.verifier.check(self.secrets)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is allowed, but not wise; for `inbox check`."""
+        return ()
+
+
+def encode(payload: Payload) -> bytes:
+    """Return the payload as compact JSON."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()

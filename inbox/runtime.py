@@ -1,0 +1,142 @@
+"""The one place that wires everything: Settings → receiver, worker, archive. The only place that asks the clock."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import structlog
+
+from inbox.config import Settings, load, locate
+from inbox.delivery import Dispatcher, Wake
+from inbox.errors import ConfigError
+from inbox.guard import Guard
+from inbox.ingest import Receiver, payload_of
+from inbox.models import Payload, Request
+from inbox.plugins import Registry
+from inbox.plugins import load as load_handlers
+from inbox.providers import build
+from inbox.providers.base import Provider
+from inbox.queue import Queue
+from inbox.replay import Replayer
+from inbox.store import sqlite
+from inbox.store.base import Archive, Inlet
+from inbox.validation import Schemas, parse
+
+log = structlog.get_logger("inbox.runtime")
+
+Clock = Callable[[], float]
+
+
+class Runtime:
+    """An inbox with these settings.
+
+    Parts are made when they are first asked for, so that each process opens only what it needs: the receiver never
+    loads handlers, the worker never opens the receiver's side of the store.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock = time.time) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @classmethod
+    def from_environment(cls) -> "Runtime":
+        """Return the inbox that INBOX_CONFIG or the working directory names. Raises ConfigError."""
+        return cls(load(locate(os.environ)))
+
+    @cached_property
+    def sources(self) -> Mapping[str, Provider]:
+        """Return the configured sources by name. Raises ConfigError."""
+        return {name: build(source) for name, source in self.settings.sources.items()}
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        """Return the compiled schemas. Raises ConfigError."""
+        folder = self.settings.path(self.settings.inbox.schemas)
+        if not folder.is_dir():
+            raise ConfigError("inbox.toml: inbox.schemas", f"{folder} is not a folder")
+        return Schemas(folder)
+
+    @property
+    def handlers_folder(self) -> Path:
+        """Return the folder of handler files. Raises ConfigError."""
+        folder = self.settings.path(self.settings.inbox.handlers)
+        if not folder.is_dir():
+            raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
+        return folder
+
+    @cached_property
+    def inlet(self) -> Inlet:
+        """Return the receiver's side of the store."""
+        server = self.settings.server
+        return sqlite.open_inlet(self.settings.database, patience=server.patience, limit=server.max_waiting)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """Return the owner's side of the store."""
+        return sqlite.open_archive(self.settings.database)
+
+    @cached_property
+    def queue(self) -> Queue:
+        """Return the queue; its jobs are this runtime's dispatcher."""
+        return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
+
+    @cached_property
+    def receiver(self) -> Receiver:
+        """Return what the endpoint hands requests to."""
+        return Receiver(self.sources, self.schemas, self.inlet, self.queue.event, self.clock)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Return the handlers, imported. The receiver never asks for this."""
+        return load_handlers(self.handlers_folder)
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Return the worker's dispatcher."""
+        return self.make_dispatcher(self.queue)
+
+    def load(self) -> None:
+        """Import the handlers, get ready to run them, and look for what an earlier process left; a worker's first act."""
+        handlers = self.dispatcher.handlers
+        log.info(
+            "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None
+        )
+        self.queue.sweep()
+
+    def make_dispatcher(self, wake: Wake) -> Dispatcher:
+        """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
+        worker = self.settings.worker
+        work = sqlite.open_work(self.settings.database)
+        work.remember(self.registry.specs(), self.clock())
+        guard = Guard(
+            lambda delivery, token: work.heartbeat(delivery, token, self.clock() + worker.lease),
+            interval=worker.lease / 3,
+            grace=worker.grace,
+        )
+        return Dispatcher(
+            self.registry,
+            work,
+            wake,
+            guard,
+            read=self.read,
+            clock=self.clock,
+            lease=worker.lease,
+            max_crashes=worker.max_crashes,
+        )
+
+    @cached_property
+    def replayer(self) -> Replayer:
+        """Return what replays old events."""
+        return Replayer(self.archive, self.sources, self.schemas, self.queue.delivery, self.clock)
+
+    def read(self, source: str, request: Request) -> Payload:
+        """Return the payload of a stored request, also of a source that is no longer configured. Raises Malformed."""
+        provider = self.sources.get(source)
+        return payload_of(provider, request) if provider is not None else parse(request.body)
+
+    def remember_handlers(self) -> Registry:
+        """Import the handlers and write them down in the store, so that a replay knows them. Returns them."""
+        self.archive.remember(self.registry.specs(), self.clock())
+        return self.registry

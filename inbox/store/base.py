@@ -1,0 +1,206 @@
+"""What a store offers, in three roles that meet only in the data: Inlet (receiver), Work (worker), Archive (owner).
+
+Every method is atomic: it happens completely or not at all. Every method may raise StoreUnavailable (locked, full
+or too slow: nothing happened) besides what it names. `tests/store/test_contract.py` is this protocol as a test;
+every backend passes it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from inbox.models import Claimed, HandlerSpec, NewEvent, Refusal, Request, Stored
+
+EVENT_STATUSES = ("received", "quarantined", "conflict", "unhandled", "processing", "succeeded", "dead")
+DELIVERY_STATUSES = ("pending", "running", "retrying", "parked", "succeeded", "dead", "discarded", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events: every field that is not None must hold. `since` is included, `until` is not; Unix seconds.
+
+    `before` and `after` are ids, for paging: newest first below `before`, oldest first above `after`.
+    """
+
+    source: str | None = None
+    type: str | None = None
+    status: str | None = None
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    status  of the delivery from now on: succeeded, retrying, parked, dead or discarded
+    result  of the attempt: succeeded, retry, error, timeout, interrupted, discarded or unavailable
+    due_at  when it is to run again, for "retrying"
+    value   JSON text of what the handler returned
+    error   a traceback or reason, "" if there is none
+    """
+
+    status: str
+    result: str
+    due_at: float | None = None
+    value: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What `finish` did: False if the lease was lost and the outcome thrown away."""
+
+    held: bool
+    event_status: str | None = None
+
+
+ReplayResult = Literal["created", "expedited", "running"]
+
+
+class Inlet(Protocol):
+    """What the receiver needs."""
+
+    def add_event(self, event: NewEvent) -> Stored:
+        """Store an event, or find that it is there; returns only when it is on disk.
+
+        Atomic: one INSERT decides between copies. A copy with other content becomes a visible conflict.
+        """
+        ...
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        """Remember a refusal; the oldest of its source are forgotten beyond the limits of number and bytes."""
+        ...
+
+    def probe(self) -> None:
+        """Write something durably, to learn whether that is possible."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class Work(Protocol):
+    """What the worker needs."""
+
+    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
+        """Remember the handlers that loaded, and mark as failed those whose module did not.
+
+        What is not named is marked as removed. Deliveries parked for a handler that loaded become pending.
+        """
+        ...
+
+    def handlers(self) -> list[HandlerSpec]:
+        """Return the remembered handlers that are not removed, with the failure of their module if it has one."""
+        ...
+
+    def event_head(self, event_id: int) -> tuple[str, str, str] | None:
+        """Return (source, type, status) of an event, None if there is none."""
+        ...
+
+    def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:
+        """Make one delivery per handler name and return the ids of those that can run.
+
+        The value says whether the handler can run now; if not, its delivery is parked. Does nothing unless the
+        event's status is "received"; without handlers the event becomes "unhandled".
+        """
+        ...
+
+    def claim(self, delivery_id: int, *, token: str, worker: str, at: float, lease: float) -> Claimed | None:
+        """Take a delivery that is due, or whose lease has run out; None if somebody else has it or it is not due.
+
+        Atomic: one UPDATE. Taking over from a lease that ran out counts as a crash.
+        """
+        ...
+
+    def heartbeat(self, delivery_id: int, token: str, lease_until: float) -> bool:
+        """Extend the lease; False if the token no longer holds the delivery."""
+        ...
+
+    def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
+        """Record how the attempt ended. Atomic: only the holder of the token changes the delivery."""
+        ...
+
+    def holds(self, delivery_id: int, token: str, at: float) -> bool:
+        """Tell whether the token still holds the delivery."""
+        ...
+
+    def unrouted(self, limit: int) -> list[int]:
+        """Return ids of events that nobody has routed, oldest first."""
+        ...
+
+    def waiting(self, until: float, limit: int) -> list[tuple[int, float]]:
+        """Return (delivery id, time when it can be claimed) of what can be claimed before `until`, soonest first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class Archive(Protocol):
+    """What the owner needs: look, and run again."""
+
+    def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
+        """Return events as rows; newest first, or oldest first if `wanted.after` is set."""
+        ...
+
+    def count(self, wanted: Filter) -> int:
+        """Return how many events there are."""
+        ...
+
+    def event(self, event_id: int) -> dict[str, Any]:
+        """Return one event with its headers, deliveries and attempts. Raises NotFound."""
+        ...
+
+    def request(self, event_id: int) -> Request:
+        """Return the request as it is stored. Raises NotFound."""
+        ...
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Return one row per source that has events or refusals: counts, and the time of the last of each."""
+        ...
+
+    def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return refusals, newest first."""
+        ...
+
+    def handlers(self) -> list[HandlerSpec]:
+        """Return the remembered handlers that are not removed."""
+        ...
+
+    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
+        """See Work.remember."""
+        ...
+
+    def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:
+        """Record that somebody replays, and return the replay's id."""
+        ...
+
+    def replay(
+        self, event_id: int, handler: str, *, can_run: bool, replay_id: int, at: float
+    ) -> tuple[ReplayResult, int]:
+        """Make new work of an event for one handler and return the delivery's id.
+
+        A delivery that waits is made due instead ("expedited"); one that runs is left alone ("running").
+        """
+        ...
+
+    def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
+        """Give a quarantined or conflicting event its new status after it was checked again."""
+        ...
+
+    def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
+        """Record what the replay came to."""
+        ...
+
+    def replays(self, limit: int) -> Iterator[dict[str, Any]]:
+        """Yield replays, newest first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...

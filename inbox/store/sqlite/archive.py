@@ -1,0 +1,193 @@
+"""The owner's side of the SQLite store: lists, one event with everything about it, and replays."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from inbox.errors import NotFound
+from inbox.models import HandlerSpec, Request
+from inbox.store.base import Filter, ReplayResult
+from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.work import make_delivery, remember, remembered, settle, stored_request
+
+_COLUMNS = """
+id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
+conflict_of, duplicates, last_duplicate_at
+"""
+_BODY = "SELECT method, path, query, headers, remote, body FROM bodies WHERE event_id = ?"
+_DELIVERIES = """
+SELECT id, handler, replay_id, status, attempts, crashes, worker, lease_until, due_at, created_at, finished_at, value,
+       error
+FROM deliveries WHERE event_id = ? ORDER BY id
+"""
+_ATTEMPTS = """
+SELECT delivery_id, number, worker, started_at, finished_at, result, error FROM attempts
+WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id = ?) ORDER BY id
+"""
+_SOURCES = """
+SELECT source, count(*) AS events, max(received_at) AS last_event_at,
+       sum(status = 'quarantined') AS quarantined, sum(status = 'conflict') AS conflicts, sum(status = 'dead') AS dead,
+       sum(duplicates) AS duplicates
+FROM events GROUP BY source
+"""
+_REFUSED = "SELECT source, count(*) AS refusals, max(at) AS last_refusal_at FROM refusals GROUP BY source"
+_REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
+# A delivery of this handler that has not ended: it is made due rather than doubled.
+_LIVE = """
+SELECT id, status FROM deliveries
+WHERE event_id = ? AND handler = ? AND status IN ('pending', 'retrying', 'parked', 'running') ORDER BY id DESC LIMIT 1
+"""
+_EXPEDITE = "UPDATE deliveries SET due_at = ? WHERE id = ? AND status IN ('pending', 'retrying')"
+_RESTART = "UPDATE deliveries SET status = 'pending', due_at = ? WHERE id = ? AND status = 'parked'"
+
+
+class SqliteArchive:
+    """See `inbox.store.base.Archive`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
+        """See Archive."""
+        where, values = _where(wanted)
+        order = "ASC" if wanted.after is not None else "DESC"
+        rows = self._connection.rows(
+            f"SELECT {_COLUMNS} FROM events {where} ORDER BY id {order} LIMIT :limit", {**values, "limit": limit}
+        )
+        return [_event(row) for row in rows]
+
+    def count(self, wanted: Filter) -> int:
+        """See Archive."""
+        where, values = _where(wanted)
+        return int(self._connection.rows(f"SELECT count(*) AS n FROM events {where}", values)[0]["n"])
+
+    def event(self, event_id: int) -> dict[str, Any]:
+        """See Archive."""
+        rows = self._connection.rows(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,))
+        if not rows:
+            raise NotFound(f"there is no event {event_id}")
+        bodies = self._connection.rows(_BODY, (event_id,))
+        attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
+        deliveries = [dict(row) for row in self._connection.rows(_DELIVERIES, (event_id,))]
+        for delivery in deliveries:
+            delivery["runs"] = [item for item in attempts if item["delivery_id"] == delivery["id"]]
+        event = {**_event(rows[0]), "deliveries": deliveries}
+        if bodies:
+            request = stored_request(bodies[0])
+            event["request"] = {
+                "method": request.method,
+                "path": request.path,
+                "query": request.query,
+                "remote": request.remote,
+                "headers": [list(pair) for pair in request.headers],
+            }
+        return event
+
+    def request(self, event_id: int) -> Request:
+        """See Archive."""
+        rows = self._connection.rows(_BODY, (event_id,))
+        if not rows:
+            raise NotFound(f"there is no body of an event {event_id}")
+        return stored_request(rows[0])
+
+    def sources(self) -> list[dict[str, Any]]:
+        """See Archive."""
+        found = {
+            row["source"]: {**dict(row), "refusals": 0, "last_refusal_at": None}
+            for row in self._connection.rows(_SOURCES)
+        }
+        for row in self._connection.rows(_REFUSED):
+            empty = {
+                "source": row["source"],
+                "events": 0,
+                "last_event_at": None,
+                "quarantined": 0,
+                "conflicts": 0,
+                "dead": 0,
+                "duplicates": 0,
+            }
+            found[row["source"]] = {**found.get(row["source"], empty), **dict(row)}
+        return [found[name] for name in sorted(found)]
+
+    def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
+        """See Archive."""
+        where = "WHERE source = :source" if source is not None else ""
+        rows = self._connection.rows(
+            f"{_REFUSALS} {where} ORDER BY id DESC LIMIT :limit", {"source": source, "limit": limit}
+        )
+        return [{**dict(row), "headers": json.loads(row["headers"])} for row in rows]
+
+    def handlers(self) -> list[HandlerSpec]:
+        """See Archive."""
+        return remembered(self._connection)
+
+    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
+        """See Archive."""
+        remember(self._connection, handlers, at)
+
+    def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:
+        """See Archive."""
+        sql = "INSERT INTO replays (at, who, why, selection, handler) VALUES (?, ?, ?, ?, ?) RETURNING id"
+        with self._connection.write() as connection:
+            return int(connection.execute(sql, (at, who, why, selection, handler)).fetchone()["id"])
+
+    def replay(
+        self, event_id: int, handler: str, *, can_run: bool, replay_id: int, at: float
+    ) -> tuple[ReplayResult, int]:
+        """See Archive."""
+        with self._connection.write() as connection:
+            live = connection.execute(_LIVE, (event_id, handler)).fetchone()
+            if live is not None and live["status"] == "running":
+                return "running", int(live["id"])
+            if live is not None:
+                connection.execute(_EXPEDITE, (at, live["id"]))
+                if can_run:
+                    connection.execute(_RESTART, (at, live["id"]))
+                return "expedited", int(live["id"])
+            made = make_delivery(connection, event_id, handler, can_run, replay_id, at)
+            assert made is not None, "a replay makes each delivery once"
+            settle(connection, event_id)
+            return "created", made
+
+    def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
+        """See Archive."""
+        sql = "UPDATE events SET status = ?, type = coalesce(?, type), violations = ? WHERE id = ?"
+        with self._connection.write() as connection:
+            connection.execute(sql, (status, type, violations, event_id))
+
+    def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
+        """See Archive."""
+        sql = "UPDATE replays SET ended_at = ?, events = ?, deliveries = ? WHERE id = ?"
+        with self._connection.write() as connection:
+            connection.execute(sql, (at, events, deliveries, replay_id))
+
+    def replays(self, limit: int) -> Iterator[dict[str, Any]]:
+        """See Archive."""
+        yield from map(dict, self._connection.rows("SELECT * FROM replays ORDER BY id DESC LIMIT ?", (limit,)))
+
+    def close(self) -> None:
+        """See Archive."""
+        self._connection.close()
+
+
+def _event(row: sqlite3.Row) -> dict[str, Any]:
+    event = dict(row)
+    event["violations"] = json.loads(event["violations"]) if event["violations"] else []
+    event["body_digest"] = event["body_digest"].lower()
+    return event
+
+
+def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """Return the WHERE clause of a filter and its values. `type` may be a shell glob."""
+    clauses = {
+        "source": "source = :source",
+        "type": "type GLOB :type",
+        "status": "status = :status",
+        "since": "received_at >= :since",
+        "until": "received_at < :until",
+        "before": "id < :before",
+        "after": "id > :after",
+    }
+    values = {name: getattr(wanted, name) for name in clauses if getattr(wanted, name) is not None}
+    return (f"WHERE {' AND '.join(clauses[name] for name in values)}" if values else ""), values

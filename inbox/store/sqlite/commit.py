@@ -1,0 +1,119 @@
+"""Group commit: concurrent callers share one transaction and one wait for the disk.
+
+The first caller writes for itself; those that come while it writes are written together by the next one of them.
+Each returns only when its own item is committed. Nothing runs in the background.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from inbox.errors import StoreUnavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Ticket(Generic[Item, Result]):
+    """One caller's item; `wake` is released when it is written, or when its caller is to write."""
+
+    __slots__ = ("error", "item", "leads", "result", "wake")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.leads = False
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+
+
+class GroupCommit(Generic[Item, Result]):
+    """Collects items of concurrent callers and hands them to `write` in batches.
+
+    `write` takes the items of a batch and returns their results in the same order; it must be all or nothing. If it
+    raises anything but StoreUnavailable, each item is written alone, so that a bad one fails only its own caller.
+    A caller that waits longer than `patience` seconds for its turn, or finds `limit` others waiting, gets
+    StoreUnavailable and is never written: a 503 means "not stored". Once its batch is being written it waits for
+    the outcome, however long the disk takes.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Sequence[Result]],
+        *,
+        limit: int = 512,
+        batch: int = 128,
+        patience: float = 5.0,
+    ) -> None:
+        self._write = write
+        self._limit = limit
+        self._batch = batch
+        self._patience = patience
+        self._mutex = threading.Lock()
+        self._busy = False
+        self._waiting: deque[_Ticket[Item, Result]] = deque()
+
+    def __call__(self, item: Item) -> Result:
+        """Return the result of writing the item, once it is committed. Raises what `write` raises."""
+        ticket: _Ticket[Item, Result] = _Ticket(item)
+        with self._mutex:
+            if self._busy:
+                if len(self._waiting) >= self._limit:
+                    raise StoreUnavailable(f"{self._limit} requests are waiting for the store")
+                self._waiting.append(ticket)
+            else:
+                self._busy = ticket.leads = True
+        if not ticket.leads and not ticket.wake.acquire(timeout=self._patience) and not self._withdraw(ticket):
+            ticket.wake.acquire()
+        if ticket.leads:
+            self._lead(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result  # type: ignore[return-value]
+
+    def _withdraw(self, ticket: _Ticket[Item, Result]) -> bool:
+        """Take a ticket back that nobody is writing yet and raise; False if it is too late for that."""
+        with self._mutex:
+            try:
+                self._waiting.remove(ticket)
+            except ValueError:
+                return False
+        raise StoreUnavailable(f"the store did not get to this request in {self._patience:g} s")
+
+    def _lead(self, own: _Ticket[Item, Result]) -> None:
+        """Write the own ticket and those that wait, then hand over to the next that came meanwhile."""
+        with self._mutex:
+            batch = [own]
+            while self._waiting and len(batch) < self._batch:
+                batch.append(self._waiting.popleft())
+        try:
+            self._commit(batch)
+        finally:
+            with self._mutex:
+                following = self._waiting.popleft() if self._waiting else None
+                self._busy = following is not None
+            if following is not None:
+                following.leads = True
+                following.wake.release()
+            for ticket in batch[1:]:
+                ticket.wake.release()
+
+    def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
+        try:
+            results = self._write([ticket.item for ticket in batch])
+        except Exception as error:
+            if isinstance(error, StoreUnavailable) or len(batch) == 1:
+                for ticket in batch:
+                    ticket.error = error
+                return
+            for ticket in batch:
+                self._commit([ticket])
+            return
+        except BaseException:
+            for ticket in batch:
+                ticket.error = StoreUnavailable("the receiver is stopping")
+            raise
+        for ticket, result in zip(batch, results, strict=True):
+            ticket.result = result

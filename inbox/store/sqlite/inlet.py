@@ -1,0 +1,167 @@
+"""The receiver's side of the SQLite store: events and refusals in, durably, through one group commit."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from inbox.models import NewEvent, Refusal, Stored
+from inbox.store.sqlite.commit import GroupCommit
+from inbox.store.sqlite.connection import Connection
+
+REFUSALS_PER_SOURCE = 500
+REFUSAL_BYTES_PER_SOURCE = 512 * 1024
+
+_Item: TypeAlias = NewEvent | Refusal | None
+
+# One statement decides between concurrent copies: the unique index events_key lets only one of them in.
+_INSERT = """
+INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (source, key) WHERE conflict_of IS NULL DO NOTHING
+RETURNING id
+"""
+_INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+# The key of an event that is older than the source's dedupe window is set free, so that the INSERT takes it.
+_RETIRE = """
+UPDATE events SET key = key || '@' || id
+WHERE source = ? AND key = ? AND conflict_of IS NULL AND received_at < ?
+"""
+_ORIGINAL = "SELECT id, status, content_digest FROM events WHERE source = ? AND key = ? AND conflict_of IS NULL"
+_COUNT_COPY = "UPDATE events SET duplicates = duplicates + 1, last_duplicate_at = ? WHERE id = ?"
+_INSERT_CONFLICT = """
+INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
+                    conflict_of)
+VALUES (?, ?, ?, 'conflict', ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (conflict_of, content_digest) WHERE conflict_of IS NOT NULL DO NOTHING
+RETURNING id
+"""
+_CONFLICT = "SELECT id FROM events WHERE conflict_of = ? AND content_digest = ?"
+
+_INSERT_REFUSAL = """
+INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# Keeps the newest refusals of a source within both limits; the newest one always stays.
+_FORGET = """
+DELETE FROM refusals WHERE source = :source AND id <= (
+    SELECT max(id) FROM (
+        SELECT id, row_number() OVER newest AS number, sum(bytes) OVER newest AS total
+        FROM refusals WHERE source = :source WINDOW newest AS (ORDER BY id DESC)
+    ) WHERE number > 1 AND (number > :rows OR total > :bytes)
+)
+"""
+
+
+class SqliteInlet:
+    """See `inbox.store.base.Inlet`."""
+
+    def __init__(self, connection: Connection, *, limit: int, patience: float) -> None:
+        self._connection = connection
+        self._commit: GroupCommit[_Item, Stored | None] = GroupCommit(self._write, limit=limit, patience=patience)
+
+    def add_event(self, event: NewEvent) -> Stored:
+        """See Inlet."""
+        stored = self._commit(event)
+        assert stored is not None
+        return stored
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        """See Inlet."""
+        self._commit(refusal)
+
+    def probe(self) -> None:
+        """See Inlet."""
+        self._commit(None)
+
+    def close(self) -> None:
+        """See Inlet."""
+        self._connection.close()
+
+    def _write(self, items: Sequence[_Item]) -> list[Stored | None]:
+        with self._connection.write() as connection:
+            return [_put(connection, item) for item in items]
+
+
+def _put(connection: sqlite3.Connection, item: _Item) -> Stored | None:
+    if isinstance(item, NewEvent):
+        return _put_event(connection, item)
+    if isinstance(item, Refusal):
+        _put_refusal(connection, item)
+    else:
+        connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
+    return None
+
+
+def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
+    if event.dedupe_since is not None:
+        connection.execute(_RETIRE, (event.source, event.key, event.dedupe_since))
+    status = "quarantined" if event.violations else "received"
+    head = (event.source, event.key, event.type)
+    rest = (
+        event.received_at,
+        len(event.request.body),
+        event.body_digest,
+        event.content_digest,
+        event.verified_by,
+        _violations(event),
+    )
+    row = connection.execute(_INSERT, (*head, status, *rest)).fetchone()
+    if row is not None:
+        _put_body(connection, row["id"], event)
+        return Stored("quarantined" if event.violations else "accepted", row["id"], wake=not event.violations)
+    original = connection.execute(_ORIGINAL, (event.source, event.key)).fetchone()
+    if original["content_digest"] == event.content_digest:
+        return _copy_of(connection, original["id"], event, wake=original["status"] == "received")
+    row = connection.execute(_INSERT_CONFLICT, (*head, *rest, original["id"])).fetchone()
+    if row is not None:
+        _put_body(connection, row["id"], event)
+        return Stored("conflict", row["id"], wake=False)
+    conflict = connection.execute(_CONFLICT, (original["id"], event.content_digest)).fetchone()
+    return _copy_of(connection, conflict["id"], event, wake=False, outcome="conflict")
+
+
+def _copy_of(
+    connection: sqlite3.Connection, event_id: int, event: NewEvent, *, wake: bool, outcome: str = "duplicate"
+) -> Stored:
+    connection.execute(_COUNT_COPY, (event.received_at, event_id))
+    return Stored(outcome, event_id, wake)
+
+
+def _put_body(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> None:
+    request = event.request
+    headers = json.dumps(request.headers)
+    connection.execute(
+        _INSERT_BODY,
+        (event_id, request.method, request.path, request.query, headers, request.remote, request.body),
+    )
+
+
+def _violations(event: NewEvent) -> str | None:
+    if not event.violations:
+        return None
+    return json.dumps([{"pointer": item.pointer, "message": item.message} for item in event.violations])
+
+
+def _put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> None:
+    headers = json.dumps(refusal.headers)
+    size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
+    connection.execute(
+        _INSERT_REFUSAL,
+        (
+            refusal.source,
+            refusal.at,
+            refusal.code,
+            refusal.reason,
+            refusal.diagnosis,
+            refusal.method,
+            refusal.remote,
+            headers,
+            refusal.size,
+            size,
+        ),
+    )
+    limits = {"source": refusal.source, "rows": REFUSALS_PER_SOURCE, "bytes": REFUSAL_BYTES_PER_SOURCE}
+    connection.execute(_FORGET, limits)

@@ -1,0 +1,163 @@
+"""The tables, as migrations that are applied when the store is opened; the sum of the migrations is the schema.
+
+events      one row per accepted request; small, so that lists stay fast
+bodies      headers and raw body of an event, in a table of their own so that they can be dropped first
+deliveries  one event for one handler (and one replay; 0 is the first time)
+attempts    one run of a delivery
+handlers    what the worker last loaded, so that others can route without importing it
+refusals    the latest requests that were not accepted, bounded per source
+replays     who ran what again, and why
+"""
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from inbox.errors import StoreUnusable
+from inbox.store.sqlite.connection import Connection
+
+migrations = Migrations("inbox")
+
+_FIRST = """
+CREATE TABLE events (
+    id                INTEGER PRIMARY KEY AUTOINCREMENT,
+    source            TEXT NOT NULL,
+    key               TEXT NOT NULL,
+    type              TEXT NOT NULL,
+    status            TEXT NOT NULL CHECK (status IN
+        ('received', 'quarantined', 'conflict', 'unhandled', 'processing', 'succeeded', 'dead')),
+    received_at       REAL NOT NULL,
+    size              INTEGER NOT NULL,
+    body_digest       BLOB NOT NULL,
+    content_digest    BLOB NOT NULL,
+    verified_by       TEXT NOT NULL,
+    violations        TEXT,
+    conflict_of       INTEGER REFERENCES events (id),
+    duplicates        INTEGER NOT NULL DEFAULT 0,
+    last_duplicate_at REAL
+) STRICT;
+CREATE UNIQUE INDEX events_key ON events (source, key) WHERE conflict_of IS NULL;
+CREATE UNIQUE INDEX events_conflict ON events (conflict_of, content_digest) WHERE conflict_of IS NOT NULL;
+CREATE INDEX events_unrouted ON events (id) WHERE status = 'received';
+CREATE INDEX events_status ON events (status, id);
+CREATE INDEX events_source ON events (source, id);
+
+CREATE TABLE bodies (
+    event_id INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+    method   TEXT NOT NULL,
+    path     TEXT NOT NULL,
+    query    TEXT NOT NULL,
+    headers  TEXT NOT NULL,
+    remote   TEXT NOT NULL,
+    body     BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE handlers (
+    name      TEXT PRIMARY KEY,
+    module    TEXT NOT NULL,
+    marks     TEXT NOT NULL,
+    failure   TEXT NOT NULL,
+    removed   INTEGER NOT NULL DEFAULT 0,
+    loaded_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE replays (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    at         REAL NOT NULL,
+    who        TEXT NOT NULL,
+    why        TEXT NOT NULL,
+    selection  TEXT NOT NULL,
+    handler    TEXT,
+    ended_at   REAL,
+    events     INTEGER,
+    deliveries INTEGER
+) STRICT;
+
+CREATE TABLE deliveries (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id    INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    handler     TEXT NOT NULL,
+    replay_id   INTEGER NOT NULL DEFAULT 0,
+    status      TEXT NOT NULL CHECK (status IN
+        ('pending', 'running', 'retrying', 'parked', 'succeeded', 'dead', 'discarded', 'cancelled')),
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    crashes     INTEGER NOT NULL DEFAULT 0,
+    token       TEXT,
+    worker      TEXT,
+    lease_until REAL,
+    due_at      REAL NOT NULL,
+    created_at  REAL NOT NULL,
+    finished_at REAL,
+    value       TEXT,
+    error       TEXT NOT NULL DEFAULT '',
+    UNIQUE (event_id, handler, replay_id)
+) STRICT;
+CREATE INDEX deliveries_waiting ON deliveries (due_at) WHERE status IN ('pending', 'retrying');
+CREATE INDEX deliveries_running ON deliveries (lease_until) WHERE status = 'running';
+CREATE INDEX deliveries_parked ON deliveries (handler) WHERE status = 'parked';
+
+CREATE TABLE attempts (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    delivery_id INTEGER NOT NULL REFERENCES deliveries (id) ON DELETE CASCADE,
+    number      INTEGER NOT NULL,
+    token       TEXT NOT NULL UNIQUE,
+    worker      TEXT NOT NULL,
+    started_at  REAL NOT NULL,
+    finished_at REAL,
+    result      TEXT NOT NULL DEFAULT 'running',
+    error       TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX attempts_delivery ON attempts (delivery_id);
+
+CREATE TABLE refusals (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    source    TEXT NOT NULL,
+    at        REAL NOT NULL,
+    code      TEXT NOT NULL,
+    reason    TEXT NOT NULL,
+    diagnosis TEXT NOT NULL,
+    method    TEXT NOT NULL,
+    remote    TEXT NOT NULL,
+    headers   TEXT NOT NULL,
+    size      INTEGER,
+    bytes     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX refusals_source ON refusals (source, id);
+
+CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) STRICT;
+"""
+
+
+APPLICATION_ID = 0x77686978
+"""Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
+
+KNOWN = ("0001_first",)
+
+
+@migrations(name="0001_first")
+def _first(database: Database) -> None:
+    database.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for statement in _FIRST.split(";"):
+        if statement.strip():
+            database.conn.execute(statement)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the database to this program's schema.
+
+    Atomic over processes: all of it in one write transaction. Raises StoreUnusable if the file is another program's
+    database, or has migrations that this program does not know.
+    """
+    with connection.write(patience=30.0) as raw:
+        (mark,) = raw.execute("PRAGMA application_id").fetchone()
+        (tables,) = raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if mark != APPLICATION_ID and tables:
+            raise StoreUnusable("this is another program's database: name a file of its own in inbox.database")
+        applied = [migration.name for migration in migrations.applied(connection.database)]
+        newer = [name for name in applied if name not in KNOWN]
+        if newer:
+            raise StoreUnusable(
+                f"the database was written by a newer webhook-inbox (it has {', '.join(newer)}): upgrade the program, "
+                "or restore the backup that was made before the upgrade"
+            )
+        if len(applied) < len(KNOWN):
+            migrations.apply(connection.database)

@@ -1,0 +1,213 @@
+"""The worker's side of the SQLite store: route, claim, finish.
+
+Not fsynced: losing the last of it in a power cut means running a delivery again, which is allowed.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from inbox.models import Claimed, HandlerSpec, Handles, Request
+from inbox.store.base import Finished, Outcome
+from inbox.store.sqlite.connection import Connection
+
+# Only the first of several routers finds the event still "received".
+_ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
+_DELIVER = """
+INSERT INTO deliveries (event_id, handler, replay_id, status, due_at, created_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (event_id, handler, replay_id) DO NOTHING
+RETURNING id
+"""
+# One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever held it.
+_CLAIM = """
+UPDATE deliveries
+SET crashes = crashes + (status = 'running'), status = 'running', token = :token, worker = :worker,
+    lease_until = :lease_until, attempts = attempts + 1
+WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
+                    OR (status = 'running' AND lease_until < :at))
+RETURNING event_id, handler, attempts, crashes, created_at, replay_id
+"""
+_CRASHED = "UPDATE attempts SET result = 'crashed', finished_at = ? WHERE delivery_id = ? AND result = 'running'"
+_ATTEMPT = "INSERT INTO attempts (delivery_id, number, token, worker, started_at) VALUES (?, ?, ?, ?, ?)"
+_EVENT = """
+SELECT source, type, key, received_at, method, path, query, headers, remote, body
+FROM events JOIN bodies ON bodies.event_id = events.id WHERE events.id = ?
+"""
+_HEARTBEAT = "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? AND status = 'running' RETURNING id"
+# The token is the fence: a worker that lost its lease changes nothing.
+_FINISH = """
+UPDATE deliveries
+SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = coalesce(:due_at, due_at),
+    finished_at = :finished_at, value = :value, error = :error
+WHERE id = :id AND token = :token AND status = 'running'
+RETURNING event_id
+"""
+_END_ATTEMPT = "UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ?"
+# An event is what the latest delivery of each of its handlers is.
+SETTLE = """
+WITH latest AS (
+    SELECT status FROM deliveries AS d WHERE event_id = :event AND replay_id =
+        (SELECT max(replay_id) FROM deliveries AS o WHERE o.event_id = d.event_id AND o.handler = d.handler)
+)
+UPDATE events SET status = CASE
+    WHEN EXISTS (SELECT 1 FROM latest WHERE status IN ('pending', 'running', 'retrying', 'parked')) THEN 'processing'
+    WHEN EXISTS (SELECT 1 FROM latest WHERE status = 'dead') THEN 'dead'
+    ELSE 'succeeded' END
+WHERE id = :event RETURNING status
+"""
+_WAITING = """
+SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= ?
+UNION ALL SELECT id, lease_until AS at FROM deliveries WHERE status = 'running' AND lease_until <= ?
+ORDER BY at LIMIT ?
+"""
+_REMEMBER = """
+INSERT INTO handlers (name, module, marks, failure, removed, loaded_at) VALUES (?, ?, ?, '', 0, ?)
+ON CONFLICT (name) DO UPDATE SET module = excluded.module, marks = excluded.marks, failure = '', removed = 0,
+                                 loaded_at = excluded.loaded_at
+"""
+_UNPARK = "UPDATE deliveries SET status = 'pending', due_at = ?, error = '' WHERE status = 'parked' AND handler = ?"
+
+
+class SqliteWork:
+    """See `inbox.store.base.Work`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
+        """See Work."""
+        remember(self._connection, handlers, at)
+
+    def handlers(self) -> list[HandlerSpec]:
+        """See Work."""
+        return remembered(self._connection)
+
+    def event_head(self, event_id: int) -> tuple[str, str, str] | None:
+        """See Work."""
+        rows = self._connection.rows("SELECT source, type, status FROM events WHERE id = ?", (event_id,))
+        return (rows[0]["source"], rows[0]["type"], rows[0]["status"]) if rows else None
+
+    def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:
+        """See Work."""
+        status = "processing" if handlers else "unhandled"
+        with self._connection.write() as connection:
+            if connection.execute(_ROUTE, (status, event_id)).fetchone() is None:
+                return []
+            made = {
+                name: make_delivery(connection, event_id, name, can_run, 0, at) for name, can_run in handlers.items()
+            }
+        return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
+
+    def claim(self, delivery_id: int, *, token: str, worker: str, at: float, lease: float) -> Claimed | None:
+        """See Work."""
+        values = {"id": delivery_id, "token": token, "worker": worker, "at": at, "lease_until": at + lease}
+        with self._connection.write() as connection:
+            row = connection.execute(_CLAIM, values).fetchone()
+            if row is None:
+                return None
+            if row["crashes"]:
+                connection.execute(_CRASHED, (at, delivery_id))
+            connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, worker, at))
+            event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
+        return Claimed(
+            id=delivery_id,
+            token=token,
+            handler=row["handler"],
+            attempt=row["attempts"],
+            crashes=row["crashes"],
+            created_at=row["created_at"],
+            is_replay=row["replay_id"] > 0,
+            event_id=row["event_id"],
+            source=event["source"],
+            type=event["type"],
+            key=event["key"],
+            received_at=event["received_at"],
+            request=stored_request(event),
+        )
+
+    def heartbeat(self, delivery_id: int, token: str, lease_until: float) -> bool:
+        """See Work."""
+        with self._connection.write() as connection:
+            return connection.execute(_HEARTBEAT, (lease_until, delivery_id, token)).fetchone() is not None
+
+    def holds(self, delivery_id: int, token: str, at: float) -> bool:
+        """See Work."""
+        sql = "SELECT 1 FROM deliveries WHERE id = ? AND token = ? AND status = 'running' AND lease_until >= ?"
+        return bool(self._connection.rows(sql, (delivery_id, token, at)))
+
+    def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
+        """See Work."""
+        values = {
+            "id": delivery_id,
+            "token": token,
+            "status": outcome.status,
+            "due_at": outcome.due_at,
+            "finished_at": None if outcome.status in ("retrying", "parked") else at,
+            "value": outcome.value,
+            "error": outcome.error,
+        }
+        with self._connection.write() as connection:
+            row = connection.execute(_FINISH, values).fetchone()
+            result = outcome.result if row is not None else "lost"
+            connection.execute(_END_ATTEMPT, (result, at, outcome.error, token))
+            if row is None:
+                return Finished(held=False)
+            return Finished(held=True, event_status=settle(connection, row["event_id"]))
+
+    def unrouted(self, limit: int) -> list[int]:
+        """See Work."""
+        sql = "SELECT id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
+        return [row["id"] for row in self._connection.rows(sql, (limit,))]
+
+    def waiting(self, until: float, limit: int) -> list[tuple[int, float]]:
+        """See Work."""
+        return [(row["id"], row["at"]) for row in self._connection.rows(_WAITING, (until, until, limit))]
+
+    def close(self) -> None:
+        """See Work."""
+        self._connection.close()
+
+
+def make_delivery(
+    connection: sqlite3.Connection, event_id: int, handler: str, can_run: bool, replay_id: int, at: float
+) -> int | None:
+    """Insert a delivery and return its id, None if it is there already."""
+    status = "pending" if can_run else "parked"
+    row = connection.execute(_DELIVER, (event_id, handler, replay_id, status, at, at)).fetchone()
+    return row["id"] if row is not None else None
+
+
+def settle(connection: sqlite3.Connection, event_id: int) -> str:
+    """Give the event the status that follows from its deliveries, and return it."""
+    return str(connection.execute(SETTLE, {"event": event_id}).fetchone()["status"])
+
+
+def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float) -> None:
+    """See Work.remember. Atomic: one transaction."""
+    failures = {spec.module: spec.failure for spec in handlers if spec.failure}
+    with connection.write() as raw:
+        raw.execute("UPDATE handlers SET removed = 1, failure = ''")
+        for module, failure in failures.items():
+            raw.execute("UPDATE handlers SET removed = 0, failure = ? WHERE module = ?", (failure, module))
+        for spec in handlers:
+            if not spec.failure:
+                raw.execute(_REMEMBER, (spec.name, spec.module, json.dumps([asdict(m) for m in spec.marks]), at))
+                raw.execute(_UNPARK, (at, spec.name))
+
+
+def remembered(connection: Connection) -> list[HandlerSpec]:
+    """See Work.handlers."""
+    rows = connection.rows("SELECT name, module, marks, failure FROM handlers WHERE NOT removed ORDER BY name")
+    return [
+        HandlerSpec(
+            row["name"], row["module"], tuple(Handles(**mark) for mark in json.loads(row["marks"])), row["failure"]
+        )
+        for row in rows
+    ]
+
+
+def stored_request(row: sqlite3.Row) -> Request:
+    """Return the request of a row of bodies."""
+    headers = tuple((name, value) for name, value in json.loads(row["headers"]))
+    return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])

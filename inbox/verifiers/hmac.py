@@ -1,0 +1,197 @@
+"""HMAC over a template of body, timestamp and id, as most senders do it → Verified or NotAuthentic.
+
+One class covers ROOMZ, Breakcold, GitHub, Shopify, Slack and Stripe by its settings. Next: `inbox.ingest`.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from inbox.models import Request, Secret, Verified
+from inbox.verifiers.base import check_tolerance, compare, header_bytes, refuse, timestamp
+
+Digest = Literal["sha1", "sha256", "sha384", "sha512"]
+Encoding = Literal["hex", "base64"]
+KeyEncoding = Literal["utf8", "base64", "hex"]
+
+_DIAGNOSED = 65_536
+"""Bytes; larger bodies are not rewritten for a diagnosis, so that a stranger cannot make us work."""
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hmac:
+    """HMAC of `signed` under the secret, in a header.
+
+    signed            template of what is signed: {body}, {timestamp} and {id}, other text as it stands
+    prefix            text before the encoded signature
+    timestamp_header  where {timestamp} comes from: whole Unix seconds, at most `tolerance` seconds away, both ways
+    id_header         where {id} comes from
+    list_keys         for headers of the form `t=…,v1=…[,v1=…]` (Stripe): (key of the timestamp, key of a signature)
+    key_encoding      how the configured secret becomes the key
+    """
+
+    header: str
+    digest: Digest = "sha256"
+    encoding: Encoding = "hex"
+    prefix: str = ""
+    signed: str = "{body}"
+    timestamp_header: str = ""
+    id_header: str = ""
+    list_keys: tuple[str, ...] = ()
+    tolerance: float = 300.0
+    key_encoding: KeyEncoding = "utf8"
+
+    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+        """Check the signature, then the age of the timestamp where one is signed."""
+        stamp, signatures = self._read(request)
+        content = self._content(request, stamp)
+        for index, secret in enumerate(secrets):
+            expected = self._digest(secret, content)
+            if any(compare(given, expected) for given in signatures):
+                if "{timestamp}" in self.signed:
+                    timestamp(stamp, at, self.tolerance, "the signed timestamp")
+                return Verified("hmac", index)
+        refuse("mismatch", self._diagnose(request, secrets, stamp, signatures))
+
+    def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
+        """Return the request with signature, timestamp and id headers."""
+        stamp = str(int(at)) if "{timestamp}" in self.signed else ""
+        if stamp and self.timestamp_header:
+            request = request.with_headers({self.timestamp_header: stamp})
+        signature = self._encode(self._digest(secret, self._content(request, stamp.encode())))
+        value = f"{self.prefix}{signature}"
+        if self.list_keys:
+            value = f"{self.list_keys[0]}={stamp},{self.list_keys[1]}={value}"
+        return request.with_headers({self.header: value})
+
+    def redact(self, request: Request, secrets: Sequence[Secret]) -> Request:
+        """Return the request unchanged: a signature does not reveal its key."""
+        return request
+
+    def check(self, secrets: Sequence[Secret]) -> None:
+        """Raise ValueError if a secret does not decode, or a placeholder has no header to come from."""
+        unknown = set(_FIELD.findall(self.signed)) - {"body", "timestamp", "id"}
+        if unknown or "{body}" not in self.signed:
+            raise ValueError(f"signed = {self.signed!r} must contain {{body}} and may contain {{timestamp}} and {{id}}")
+        if "{timestamp}" in self.signed and not (self.timestamp_header or self.list_keys):
+            raise ValueError("signed contains {timestamp}, so timestamp_header is needed")
+        if "{id}" in self.signed and not self.id_header:
+            raise ValueError("signed contains {id}, so id_header is needed")
+        if len(self.list_keys) not in (0, 2):
+            raise ValueError("list_keys must be two: the key of the timestamp and the key of a signature")
+        check_tolerance(self.tolerance)
+        for secret in secrets:
+            if not self._key(secret):
+                raise ValueError("a secret is empty")
+
+    def _read(self, request: Request) -> tuple[bytes, list[bytes]]:
+        value = header_bytes(request, self.header)
+        stamp = b""
+        items = [value]
+        if self.list_keys:
+            pairs = [item.strip().partition(b"=") for item in value.split(b",")]
+            stamp = next((text for key, _, text in pairs if key == self.list_keys[0].encode()), b"")
+            items = [text for key, _, text in pairs if key == self.list_keys[1].encode()]
+        if self.timestamp_header and "{timestamp}" in self.signed:
+            stamp = header_bytes(request, self.timestamp_header)
+        if "{timestamp}" in self.signed and not stamp:
+            refuse("missing", f"the header {self.header} has no timestamp")
+        return stamp, [self._decode(item) for item in items] or refuse("missing", f"{self.header} has no signature")
+
+    def _decode(self, value: bytes) -> bytes:
+        prefix = self.prefix.encode()
+        if not value.startswith(prefix):
+            refuse("malformed", f"the header {self.header} does not start with {self.prefix!r}")
+        text = value.removeprefix(prefix)
+        try:
+            given = bytes.fromhex(text.decode("ascii")) if self.encoding == "hex" else _base64(text)
+        except ValueError:
+            refuse("malformed", f"the header {self.header} is not {self.encoding}")
+        size = hashlib.new(self.digest).digest_size
+        if len(given) != size:
+            refuse("malformed", f"{self.header} holds {len(given)} bytes; {self.digest} has {size}. Another digest?")
+        return given
+
+    def _content(self, request: Request, stamp: bytes) -> bytes:
+        if self.signed == "{body}":
+            return request.body
+        values = {"body": request.body, "timestamp": stamp}
+        if "{id}" in self.signed:
+            values["id"] = header_bytes(request, self.id_header)
+        parts = _FIELD.split(self.signed)
+        return b"".join(values[part] if odd % 2 else part.encode() for odd, part in enumerate(parts))
+
+    def _key(self, secret: Secret) -> bytes:
+        value = secret.reveal()
+        if self.key_encoding == "utf8":
+            return value
+        return bytes.fromhex(value.decode("ascii")) if self.key_encoding == "hex" else _base64(value)
+
+    def _digest(self, secret: Secret, content: bytes) -> bytes:
+        return hmac.digest(self._key(secret), content, self.digest)
+
+    def _encode(self, digest: bytes) -> str:
+        return digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()
+
+    def _diagnose(self, request: Request, secrets: Sequence[Secret], stamp: bytes, given: list[bytes]) -> str:
+        """Try the usual mistakes: what would have matched tells the owner what went wrong on the way."""
+        for body, cause in rewritten(request.body):
+            content = self._content(request.replace(body=body), stamp)
+            if any(compare(item, self._digest(secret, content)) for secret in secrets for item in given):
+                return f"the signature fits the body {cause}: something between sender and inbox changed it"
+        for secret in secrets:
+            content = self._content(request, stamp)
+            value = secret.reveal().strip()
+            if any(compare(item, hmac.digest(value, content, self.digest)) for item in given):
+                return "the signature fits the secret without the white space around it: correct the secret"
+        return "the signature fits none of the configured secrets: wrong secret, or a body that was changed on the way"
+
+
+class LenientHmac(Hmac):
+    """HMAC as Hmac has it, for a sender that does not say how he writes it.
+
+    Believes hex and base64, each with or without `prefix` (the digest's name and "=", if there is none).
+    """
+
+    def _decode(self, value: bytes) -> bytes:
+        text = value.removeprefix((self.prefix or f"{self.digest}=").encode())
+        is_hex = len(text) == 2 * hashlib.new(self.digest).digest_size
+        plain = Hmac(header=self.header, digest=self.digest, encoding="hex" if is_hex else "base64")
+        return plain._decode(text)
+
+
+def _base64(text: bytes) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def rewritten(body: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield what proxies and frameworks make of a body, each with its name; for a diagnosis."""
+    yield body.rstrip(b"\r\n"), "without its final line break"
+    yield body + b"\n", "with a final line break"
+    yield body.replace(b"\r\n", b"\n"), "with LF line endings"
+    yield body.removeprefix(b"\xef\xbb\xbf"), "without its byte order mark"
+    for write in _SPELLINGS if len(body) <= _DIAGNOSED else ():
+        try:
+            yield write(body), "with its JSON written in another way (spaces, escapes)"
+        except (ValueError, RecursionError):
+            return
+
+
+def _spelling(**style: object) -> Callable[[bytes], bytes]:
+    return lambda body: json.dumps(json.loads(body), **style).encode("utf-8", "surrogatepass")  # type: ignore[arg-type]
+
+
+_SPELLINGS = (
+    _spelling(),
+    _spelling(separators=(",", ":")),
+    _spelling(ensure_ascii=False),
+    _spelling(separators=(",", ":"), ensure_ascii=False),
+    _spelling(indent=2),
+)

@@ -1,0 +1,106 @@
+"""The Flask application around a Receiver."""
+
+from collections.abc import Callable
+
+import structlog
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from inbox.errors import BodyTooLarge, InboxError, Invalid, MethodNotAllowed, Refused, StoreError
+from inbox.ingest import Receiver
+from inbox.models import Request, header_name
+from inbox.web.statuses import RETRY_AFTER, STATUSES
+
+log = structlog.get_logger("inbox.web")
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def create_app(receiver: Receiver, *, trusted_proxies: int = 0, ready: Callable[[], None] | None = None) -> Flask:
+    """Return the WSGI application. `ready` raises StoreError when events could not be taken."""
+    app = Flask("inbox", static_folder=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    if trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies, x_host=0
+        )
+
+    def receive(source: str, path: str = "") -> Response:
+        answer = receiver.accept(source, _request(path), _read)
+        return _json({"status": answer.status, "id": answer.id}, answer.http_status)
+
+    def healthz() -> Response:
+        return _json({"status": "ok"}, 200)
+
+    def readyz() -> Response:
+        (ready or receiver.probe)()
+        return _json({"status": "ready"}, 200)
+
+    for rule in ("/in/<source>", "/in/<source>/<path:path>"):
+        app.add_url_rule(rule, rule, receive, provide_automatic_options=False, methods=METHODS)
+    app.add_url_rule("/healthz", "healthz", healthz, methods=["GET"])
+    app.add_url_rule("/readyz", "readyz", readyz, methods=["GET"])
+    app.register_error_handler(InboxError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+    return app
+
+
+def _request(path: str) -> Request:
+    """Return the request without its body, which stays on the wire until the Receiver asks for it."""
+    environ = request.environ
+    return Request(
+        method=request.method,
+        path=path,
+        query=environ.get("QUERY_STRING", ""),
+        headers=tuple((header_name(name), value) for name, value in request.headers.items()),
+        remote=environ.get("REMOTE_ADDR") or "",
+    )
+
+
+def _read(limit: int) -> bytes:
+    """Return the body. Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit."""
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge(limit)
+    body = request.stream.read(limit + 1)
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
+
+
+def _refused(error: Exception) -> Response:
+    assert isinstance(error, InboxError)
+    status = STATUSES[type(error)]
+    if isinstance(error, StoreError):
+        log.error("store.unavailable", error=str(error), path=request.path)
+        response = _json({"error": "unavailable"}, status)
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
+    assert isinstance(error, Refused)
+    body: dict[str, object] = {"error": error.code}
+    if isinstance(error, Invalid):
+        body["violations"] = [{"pointer": item.pointer, "message": item.message} for item in error.violations]
+    response = _json(body, status)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.allowed)
+    return response
+
+
+def _http_error(error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": (error.name or "error").lower().replace(" ", "_")}, error.code or 500)
+
+
+def _bug(error: Exception) -> Response:
+    """Answer 500 for what nobody thought of; nothing was acknowledged, and the log has the traceback."""
+    log.error("request.failed", path=request.path, exc_info=error)
+    return _json({"error": "internal_error"}, 500)
+
+
+def _json(body: dict[str, object], status: int) -> Response:
+    response = jsonify(body)
+    response.status_code = status
+    return response

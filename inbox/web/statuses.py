@@ -1,0 +1,29 @@
+"""The one table of HTTP statuses. Accepted requests answer with their source's ack_status."""
+
+from collections.abc import Mapping
+
+from inbox.errors import (
+    BodyTooLarge,
+    InboxError,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    NotAuthentic,
+    StoreUnavailable,
+    StoreUnusable,
+    UnknownSource,
+)
+
+STATUSES: Mapping[type[InboxError], int] = {
+    Malformed: 400,
+    NotAuthentic: 401,
+    UnknownSource: 404,
+    MethodNotAllowed: 405,
+    BodyTooLarge: 413,
+    Invalid: 422,
+    StoreUnavailable: 503,
+    StoreUnusable: 503,
+}
+
+RETRY_AFTER = 5
+"""Seconds, in the Retry-After header of every 503."""

@@ -1,0 +1,74 @@
+"""The worker process: huey's consumer with process workers, which end with their parent."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from huey.consumer import Consumer, Scheduler, Worker
+
+from inbox.queue import Queue
+
+PARENT_CHECK = 0.5
+"""Seconds between two looks whether the parent process is still there."""
+
+
+def on_orphaned(parent: int, action: Callable[[], object], *, interval: float = PARENT_CHECK) -> None:
+    """Call `action` from a thread when the process `parent` is no longer our parent, which means that it died."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(interval)
+        action()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+class _EndsWithParent:
+    """Made in the parent, run in the child: sets the stop flag when the parent is gone."""
+
+    stop_flag: Any
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._parent = os.getpid()
+
+    def initialize(self) -> None:
+        on_orphaned(self._parent, self.stop_flag.set)
+        super().initialize()  # type: ignore[misc]
+
+
+class _Worker(_EndsWithParent, Worker):  # type: ignore[misc]
+    pass
+
+
+class _Scheduler(_EndsWithParent, Scheduler):  # type: ignore[misc]
+    pass
+
+
+class _Consumer(Consumer):  # type: ignore[misc]
+    worker_class = _Worker
+    scheduler_class = _Scheduler
+
+
+def consume(queue: Queue, load: Callable[[], None], *, processes: int, shutdown_timeout: float) -> None:
+    """Work on the queue until SIGTERM or SIGINT; handlers then have `shutdown_timeout` seconds to finish.
+
+    Each process calls `load` first, so that handler code is never imported before the fork and nothing it opens is
+    shared. A process that died is replaced within a second. An idle one looks at the queue every 10 to 50 ms.
+    """
+    queue.huey.on_startup(name="load")(load)
+    consumer = _Consumer(
+        queue.huey,
+        workers=processes,
+        worker_type="process",
+        initial_delay=0.01,
+        backoff=1.3,
+        max_delay=0.05,
+        check_worker_health=True,
+        health_check_interval=1,
+        shutdown_timeout=shutdown_timeout,
+        graceful_signal="TERM",
+    )
+    consumer.run()

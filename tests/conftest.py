@@ -1,0 +1,41 @@
+"""What every test can use: captured log events, and an inbox in a folder of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from inbox.testing import Inbox
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """The log events of this process, oldest first: dicts with `event`, `log_level` and their fields."""
+    capture = LogCapture()
+    structlog.configure(
+        processors=[capture],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        cache_logger_on_first_use=False,
+    )
+    yield capture.entries
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def handlers(tmp_path: Path) -> Path:
+    """An empty folder for handler files."""
+    folder = tmp_path / "handlers"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, handlers: Path) -> Iterator[Inbox]:
+    """An inbox with one source per seed sender and the handlers that the test writes."""
+    with Inbox(tmp_path, handlers=handlers) as made:
+        yield made
