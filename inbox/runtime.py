@@ -98,7 +98,7 @@ class Runtime:
         return self.make_dispatcher(self.queue)
 
     def load(self) -> None:
-        """Import the handlers, get ready to run them, and look for what an earlier process left; a worker's first act."""
+        """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
         handlers = self.dispatcher.handlers
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None

@@ -36,7 +36,7 @@ def test_every_seed_sender_is_accepted_handled_listed_shown_and_replayed(place: 
     place.configure()
     place.start()
     sent = {source: place.send(source)[0] for source in SEED_SENDERS}
-    assert {source: (200, "accepted") for source in SEED_SENDERS} == {
+    assert dict.fromkeys(SEED_SENDERS, (200, "accepted")) == {
         source: (answer["http_status"], answer["answer"]["status"]) for source, answer in sent.items()
     }
     for source, answer in sent.items():

@@ -220,6 +220,15 @@ def test_only_the_secret_is_replaced(text: str, expected: object) -> None:
     assert json.loads(redacted(text)) == expected
 
 
+@pytest.mark.parametrize("secret", [":", ",", "\\", '"', "redacted", REDACTED, "\n", "é", "日本", "{}"])
+def test_odd_secret_does_not_break_the_body(secret: str) -> None:
+    """Not even a secret that looks like JSON itself."""
+    for ascii in (True, False):
+        text = json.dumps({"a": "b", "x": [1.5, ""], "secret": secret}, ensure_ascii=ascii, separators=(",", ":"))
+        stored = BODY.redact(body(text), [Secret(secret)]).body
+        assert json.loads(stored) == {"a": "b", "x": [1.5, ""], "secret": REDACTED}
+
+
 def test_nested_secret_is_redacted() -> None:
     """The pointer's own escapes are understood."""
     assert redacted('{"a/b": {"c~d": "right"}}', NESTED) == b'{"a/b": {"c~d": "[redacted]"}}'
