@@ -5,6 +5,7 @@ bound by `inbox.providers.build`.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -18,6 +19,7 @@ from inbox.errors import ConfigError
 from inbox.models import Secret
 
 FILE = "inbox.toml"
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 Bound = TypeVar("Bound")
 
 
@@ -104,12 +106,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(path.name, f"not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
-    values = {**_dotenv(path.parent / ".env"), **(os.environ if environ is None else environ)}
+    values = {**dotenv(path.parent), **(os.environ if environ is None else environ)}
     return _settings(path, document, values)
 
 
-def _dotenv(path: Path) -> dict[str, str]:
-    """Return what `.env` sets, letter by letter: a `${` in a secret is part of it."""
+def dotenv(folder: Path) -> dict[str, str]:
+    """Return what the folder's `.env` sets, letter by letter: a `${` in a secret is part of it. Raises ConfigError."""
+    path = folder / ".env"
     try:
         values = dotenv_values(path, interpolate=False)
     except UnicodeDecodeError:
@@ -162,7 +165,7 @@ def _check(settings: Settings, file: str) -> None:
 
 def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> SourceSettings:
     where = f"{path.name}: sources.{name}"
-    if not name or not all(part.isalnum() and part.isascii() for part in name.replace("-", "_").split("_")):
+    if not _NAME.fullmatch(name):
         raise ConfigError(where, "a source's name is part of its address; allowed: letters, digits, - and _")
     options = dict(_table(table, where))
     provider = options.pop("provider", None)

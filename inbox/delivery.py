@@ -142,7 +142,7 @@ class Dispatcher:
             return Outcome("discarded", "discarded", error=str(error))
         except Retry as error:
             return self._retry(claimed, mark, "retry", str(error), error.after)
-        except (Exception, SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+        except BaseException as error:  # also SystemExit: a handler that tries to leave must not take the worker along
             return self._retry(claimed, mark, "error", described(error))
 
     def _event(self, claimed: Claimed) -> Event:

@@ -76,7 +76,13 @@ def _files(folder: Path) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
 
 
 def _package(folder: Path) -> None:
-    """Make the folder a package, so that a handler file can say `from ._shared import something`."""
+    """Make the folder a package, so that a handler file can say `from ._shared import something`.
+
+    What an earlier load left behind is forgotten, or `_shared` would still be the old one, or that of another folder.
+    """
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
     package = ModuleType(PACKAGE)
     package.__path__ = [str(folder)]
     sys.modules[PACKAGE] = package

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from inbox.config import Settings, load, locate
+from inbox.config import Settings, dotenv, load, locate
 from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
 from inbox.guard import Guard
@@ -89,7 +89,12 @@ class Runtime:
 
     @cached_property
     def registry(self) -> Registry:
-        """Return the handlers, imported. The receiver never asks for this."""
+        """Return the handlers, imported. The receiver never asks for this.
+
+        They find the settings of `.env` in os.environ, unless the environment has others.
+        """
+        for name, value in dotenv(self.settings.folder).items():
+            os.environ.setdefault(name, value)
         return load_handlers(self.handlers_folder)
 
     @cached_property

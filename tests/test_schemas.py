@@ -45,8 +45,11 @@ VALID: tuple[tuple[str, str, Any], ...] = (
     ("breakcold", "lead.task.create", {**LEAD, "event": "lead.task.create", "payload": {"title": "call"}}),
     ("breakcold", "deal.create", {**LEAD, "event": "deal.create", "payload": {}}),
     ("breakcold_v2", "record.deleted", {**RECORD, "event": "record.deleted", "data": {"id": "r", "deleted": True}}),
-    ("breakcold_v2", "relation.added",
-     {**RECORD, "event": "relation.added", "data": {"sourceRecordId": "a", "targetRecordId": "b"}}),
+    (
+        "breakcold_v2",
+        "relation.added",
+        {**RECORD, "event": "relation.added", "data": {"sourceRecordId": "a", "targetRecordId": "b"}},
+    ),
     ("breakcold_v2", "note.created", {**RECORD, "event": "x", "data": {"noteId": "n", "recordId": "r", "title": None}}),
     ("breakcold_v2", "call.linked", {**RECORD, "event": "x", "data": {"recordId": "r", "callId": "c"}}),
     ("breakcold_v2", "file.deleted", {**RECORD, "event": "x", "data": {"recordId": "r", "fileName": "offer.pdf"}}),
@@ -74,10 +77,18 @@ BROKEN: tuple[tuple[str, str, Any, str], ...] = (
     ("roomz", "workspace.presence.changed", {**ROOMZ, "data": []}, "/data"),
     ("roomz", "workspace.presence.changed", {**ROOMZ, "data": {"presences": [], "workspaceId": "w"}}, "/data"),
     ("roomz", "workspace.presence.changed", {**ROOMZ, "data": {**PRESENCE, "workspaceId": 7}}, "/data/workspaceId"),
-    ("roomz", "workspace.presence.changed", {**ROOMZ, "data": {**PRESENCE, "presenceStatus": "away"}},
-     "/data/presenceStatus"),
-    ("roomz", "workspace.presence.changed", {**ROOMZ, "data": {**PRESENCE, "presenceStatus": "Busy\n"}},
-     "/data/presenceStatus"),
+    (
+        "roomz",
+        "workspace.presence.changed",
+        {**ROOMZ, "data": {**PRESENCE, "presenceStatus": "away"}},
+        "/data/presenceStatus",
+    ),
+    (
+        "roomz",
+        "workspace.presence.changed",
+        {**ROOMZ, "data": {**PRESENCE, "presenceStatus": "Busy\n"}},
+        "/data/presenceStatus",
+    ),
     ("roomle", "unknown", {"data": {}}, ""),
     ("roomle", "email.savedConfiguration", {"event": "email.savedConfiguration"}, ""),
     ("roomle", "email.savedConfiguration", {"event": "x", "data": "a@example.com"}, "/data"),
@@ -168,6 +179,18 @@ def test_guide_lists_the_formats_that_are_checked() -> None:
     """schemas/README.md names exactly the formats that are checked without further packages."""
     guide = (FOLDER / "README.md").read_text("utf-8")
     [listed] = [line.split() for line in guide.splitlines() if line.startswith("    date ")]
-    optional = {"color", "duration", "hostname", "idn-hostname", "iri", "iri-reference", "json-pointer",
-                "relative-json-pointer", "time", "uri", "uri-reference", "uri-template"}
+    optional = {
+        "color",
+        "duration",
+        "hostname",
+        "idn-hostname",
+        "iri",
+        "iri-reference",
+        "json-pointer",
+        "relative-json-pointer",
+        "time",
+        "uri",
+        "uri-reference",
+        "uri-template",
+    }
     assert listed == sorted(set(FORMATS.checkers) - optional)

@@ -228,9 +228,15 @@ def test_relative_folder_and_links_work(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_violations_are_sorted_by_place(tmp_path: Path) -> None:
     """Violations come in the order of their places; the tenth item stands behind the second."""
-    schemas = Schemas(folder(tmp_path, p__default={
-        "properties": {"b": {"items": {"type": "string"}}, "a~/": {"type": "null"}}, "required": ["c"],
-    }))
+    schemas = Schemas(
+        folder(
+            tmp_path,
+            p__default={
+                "properties": {"b": {"items": {"type": "string"}}, "a~/": {"type": "null"}},
+                "required": ["c"],
+            },
+        )
+    )
     found = schemas.violations("p", "x", {"b": ["", 1, 2, "", "", "", "", "", "", "", 10], "a~/": 1})
     assert ["", "/a~0~1", "/b/1", "/b/2", "/b/10"] == [violation.pointer for violation in found]
     assert Violation("/b/10", "10 is not of type 'string'") == found[-1]
@@ -285,9 +291,22 @@ def test_recursive_schemas_work_down_to_the_deepest_payload(tmp_path: Path) -> N
 
 TIMES = ["2024-05-21T08:22:32.45Z", "2024-05-21t08:22:32z", "2024-02-29T23:59:60+05:30", "2024-01-01T00:00:00.1234567Z"]
 NOT_TEXT: tuple[Any, ...] = (None, 1, [], {})
-NOT_TIMES = ["", "yesterday", "2024-05-21", "2024-13-01T00:00:00Z", "2023-02-29T00:00:00Z", "2024-05-21T24:00:00Z",
-             "2024-05-21T08:22:61Z", "2024-05-21T08:22:32", "2024-05-21 08:22:32Z", "2024-05-21T08:22:32+24:00",
-             "0000-01-01T00:00:00Z", "2024-05-21T08:22:32Z\n", "٢٠٢٤-05-21T08:22:32Z", "1716279752"]
+NOT_TIMES = [
+    "",
+    "yesterday",
+    "2024-05-21",
+    "2024-13-01T00:00:00Z",
+    "2023-02-29T00:00:00Z",
+    "2024-05-21T24:00:00Z",
+    "2024-05-21T08:22:61Z",
+    "2024-05-21T08:22:32",
+    "2024-05-21 08:22:32Z",
+    "2024-05-21T08:22:32+24:00",
+    "0000-01-01T00:00:00Z",
+    "2024-05-21T08:22:32Z\n",
+    "٢٠٢٤-05-21T08:22:32Z",
+    "1716279752",
+]
 
 
 @pytest.mark.parametrize(
@@ -343,7 +362,10 @@ def test_missing_folder_is_an_error(tmp_path: Path) -> None:
         ({"pattern": "("}, "not a valid schema at /pattern: '(' is not a 'regex'"),
         ({"$ref": 5}, "not a valid schema at /$ref: 5 is not of type 'string'"),
         ({"$id": 5}, "not a valid schema at /$id: 5 is not of type 'string'"),
-        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "$schema is 'http://json-schema.org/draft-07/schema#'"),
+        (
+            {"$schema": "http://json-schema.org/draft-07/schema#"},
+            "$schema is 'http://json-schema.org/draft-07/schema#'",
+        ),
         ({"$id": "http://[x"}, "$id 'http://[x' is not a URI"),
         ({"$ref": "missing.json"}, "$ref 'missing.json' names nothing in the folder"),
         ({"$ref": "#/$defs/missing"}, "$ref '#/$defs/missing' names nothing in the folder"),
@@ -411,16 +433,23 @@ def test_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
 
 def test_references_lead_to_siblings_parts_anchors_and_other_folders(tmp_path: Path) -> None:
     """Relative $ref works from file to file, and from there on relative to that file."""
-    schemas = Schemas(folder(
-        tmp_path,
-        p__a={"$ref": "_shared.json#/$defs/text"},
-        p__b={"$ref": "../q/default.json"},
-        p__c={"$ref": "_shared.json#named"},
-        p___shared={"$defs": {"text": {"$ref": "#/$defs/real"}, "real": {"type": "string"},
-                              "anchored": {"$anchor": "named", "type": "null"}}},
-        q__default={"$ref": "_local.json"},
-        q___local={"type": "integer"},
-    ))
+    schemas = Schemas(
+        folder(
+            tmp_path,
+            p__a={"$ref": "_shared.json#/$defs/text"},
+            p__b={"$ref": "../q/default.json"},
+            p__c={"$ref": "_shared.json#named"},
+            p___shared={
+                "$defs": {
+                    "text": {"$ref": "#/$defs/real"},
+                    "real": {"type": "string"},
+                    "anchored": {"$anchor": "named", "type": "null"},
+                }
+            },
+            q__default={"$ref": "_local.json"},
+            q___local={"type": "integer"},
+        )
+    )
     for name, good, bad in (("a", "x", 1), ("b", 1, "x"), ("c", None, 1)):
         assert () == schemas.violations("p", name, good)
         assert 1 == len(schemas.violations("p", name, bad))
@@ -429,15 +458,24 @@ def test_references_lead_to_siblings_parts_anchors_and_other_folders(tmp_path: P
 def test_id_in_a_file_works(tmp_path: Path) -> None:
     """A file with $id can be referred to by it, its relative references start from it, and nested ids do the same."""
     base = "https://example.com/schemas"
-    schemas = Schemas(folder(
-        tmp_path,
-        p__a={"$schema": DIALECT, "$id": f"{base}/a.json", "$ref": "b.json#/$defs/text"},
-        p__b={"$id": f"{base}/b.json", "$defs": {"text": {"$ref": "#/$defs/real"}, "real": {"type": "string"}}},
-        p__c={"$ref": f"{base}/b.json#/$defs/real"},
-        p__d={"$ref": "#/$defs/inner", "$defs": {"inner": {
-            "$id": "inner.json", "$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}},
-        }}},
-    ))
+    schemas = Schemas(
+        folder(
+            tmp_path,
+            p__a={"$schema": DIALECT, "$id": f"{base}/a.json", "$ref": "b.json#/$defs/text"},
+            p__b={"$id": f"{base}/b.json", "$defs": {"text": {"$ref": "#/$defs/real"}, "real": {"type": "string"}}},
+            p__c={"$ref": f"{base}/b.json#/$defs/real"},
+            p__d={
+                "$ref": "#/$defs/inner",
+                "$defs": {
+                    "inner": {
+                        "$id": "inner.json",
+                        "$ref": "#/$defs/x",
+                        "$defs": {"x": {"type": "string"}},
+                    }
+                },
+            },
+        )
+    )
     for name in "acd":
         assert () == schemas.violations("p", name, "x")
         assert ["1 is not of type 'string'"] == [violation.message for violation in schemas.violations("p", name, 1)]
@@ -468,12 +506,21 @@ def test_constants_that_look_like_references_are_none(tmp_path: Path, schema: An
 
 def test_properties_may_be_called_like_keywords(tmp_path: Path) -> None:
     """Payloads whose fields are called $ref, const or enum can be described, and their schemas' references count."""
-    schemas = Schemas(folder(tmp_path, p__default={
-        "examples": [{"$ref": "missing.json"}],
-        "default": {"$ref": "missing.json"},
-        "properties": {"$ref": {"type": "string"}, "const": {"$ref": "#/$defs/n"}, "enum": {"$ref": "#/$defs/n"}},
-        "$defs": {"n": {"type": "integer"}},
-    }))
+    schemas = Schemas(
+        folder(
+            tmp_path,
+            p__default={
+                "examples": [{"$ref": "missing.json"}],
+                "default": {"$ref": "missing.json"},
+                "properties": {
+                    "$ref": {"type": "string"},
+                    "const": {"$ref": "#/$defs/n"},
+                    "enum": {"$ref": "#/$defs/n"},
+                },
+                "$defs": {"n": {"type": "integer"}},
+            },
+        )
+    )
     assert () == schemas.violations("p", "x", {"$ref": "missing.json", "const": 1, "enum": 2})
     found = schemas.violations("p", "x", {"$ref": 1, "const": "", "enum": ""})
     assert ["/$ref", "/const", "/enum"] == [violation.pointer for violation in found]

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import click
@@ -10,6 +12,7 @@ from inbox.cli.tables import as_json, console, dump, instant, safe, table
 from inbox.cli.times import Moment
 from inbox.errors import NotFound
 from inbox.providers import PROVIDERS
+from inbox.providers.base import Provider
 from inbox.runtime import Runtime
 from inbox.store.base import EVENT_STATUSES, Filter
 
@@ -17,7 +20,20 @@ Command = Callable[..., Any]
 
 
 def filters(command: Command) -> Command:
-    """Add the options that say which events are meant."""
+    """Add the options that say which events are meant; the command gets them as `wanted`, a Filter."""
+
+    @wraps(command)
+    def with_filter(
+        source: str | None,
+        event_type: str | None,
+        status: str | None,
+        since: float | None,
+        until: float | None,
+        **others: Any,
+    ) -> Any:
+        return command(wanted=Filter(source, event_type, status, since, until), **others)
+
+    found: Command = with_filter
     for option in (
         click.option("--until", type=Moment(), help="Received before this: 2026-01-31, 2026-01-31T09:00, 30m, 2h, 7d."),
         click.option("--since", type=Moment(), help="Received at or after this."),
@@ -25,8 +41,8 @@ def filters(command: Command) -> Command:
         click.option("--type", "event_type", help="Event type; may be a shell glob."),
         click.option("--source"),
     ):
-        command = option(command)
-    return command
+        found = option(found)
+    return found
 
 
 @click.command()
@@ -35,12 +51,32 @@ def filters(command: Command) -> Command:
 def sources(providers: bool, as_json: bool) -> None:
     """List the sources and what came from them."""
     if providers:
-        rows: list[dict[str, Any]] = [
-            {"provider": name, "what": (cls.__doc__ or "").strip().splitlines()[0], "documented": cls.published}
-            for name, cls in PROVIDERS.items()
-        ]
-        return dump(rows) if as_json else table(rows, ("provider", "what", "documented"), empty="")
-    runtime = Runtime.from_environment()
+        known = [{"provider": name, **_described(cls)} for name, cls in PROVIDERS.items()]
+        return dump(known) if as_json else table(known, ("provider", "what", "documented"), empty="")
+    rows = source_rows(Runtime.from_environment())
+    if as_json:
+        return dump(rows)
+    shown = [
+        "source",
+        "provider",
+        "address",
+        "events",
+        "last_event_at",
+        "duplicates",
+        "conflicts",
+        "quarantined",
+        "dead",
+        "refusals",
+    ]
+    table(rows, shown, empty="No source is configured: add a [sources.NAME] table to inbox.toml.")
+
+
+def _described(provider: type[Provider]) -> dict[str, str]:
+    return {"what": (provider.__doc__ or "").strip().splitlines()[0], "documented": provider.published}
+
+
+def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
+    """Return one row per source that is configured or that has events or refusals."""
     counts = {row["source"]: row for row in runtime.archive.sources()}
     rows = []
     for name in sorted({*runtime.sources, *counts}):
@@ -57,24 +93,7 @@ def sources(providers: bool, as_json: bool) -> None:
                 "last_refusal_at": instant(row.get("last_refusal_at")),
             }
         )
-    if as_json:
-        return dump(rows)
-    table(
-        rows,
-        (
-            "source",
-            "provider",
-            "address",
-            "events",
-            "last_event_at",
-            "duplicates",
-            "conflicts",
-            "quarantined",
-            "dead",
-            "refusals",
-        ),
-        empty="No source is configured: add a [sources.NAME] table to inbox.toml.",
-    )
+    return rows
 
 
 @click.command()
@@ -127,18 +146,9 @@ def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--before", type=int, help="Only events with a smaller id, for the next page.")
 @as_json
-def events(
-    source: str | None,
-    event_type: str | None,
-    status: str | None,
-    since: float | None,
-    until: float | None,
-    limit: int,
-    before: int | None,
-    as_json: bool,
-) -> None:
+def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> None:
     """List events, newest first."""
-    wanted = Filter(source, event_type, status, since, until, before)
+    wanted = replace(wanted, before=before)
     rows = [event_row(row) for row in Runtime.from_environment().archive.events(wanted, limit)]
     if as_json:
         return dump(rows)

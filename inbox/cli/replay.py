@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -32,11 +33,7 @@ ASK_FROM = 2
 @click.option("--json", "as_json", is_flag=True, help="Print an array with what became of each event.")
 def replay(
     ids: tuple[int, ...],
-    source: str | None,
-    event_type: str | None,
-    status: str | None,
-    since: float | None,
-    until: float | None,
+    wanted: Filter,
     handler: str | None,
     rate: float | None,
     why: str,
@@ -50,11 +47,8 @@ def replay(
     Quarantined events are checked against today's schema first. A delivery that waits for its retry is made due at
     once instead of being doubled; one that is running is left alone.
     """
-    wanted = Filter(source, event_type, status, since, until)
     if bool(ids) == (wanted != Filter()):
-        raise click.UsageError(
-            "name events by ID, or by at least one filter (--source, --type, --status, --since, --until), not both"
-        )
+        raise click.UsageError("name events by ID, or by at least one filter, not both: see inbox replay --help")
     runtime = Runtime.from_environment()
     runtime.remember_handlers()
     if handler and handler not in {spec.name for spec in runtime.archive.handlers()}:
@@ -66,15 +60,7 @@ def replay(
         return _finish([replayer.plan(event, handler, force=force) for event in events], as_json, dry=True)
     if total >= ASK_FROM and not yes:
         click.confirm(f"Run {total} events again?", abort=True, err=True)
-    selection = (
-        {"ids": list(ids)}
-        if ids
-        else {
-            key: value
-            for key, value in click.get_current_context().params.items()
-            if key in ("source", "event_type", "status", "since", "until") and value
-        }
-    )
+    selection = {"ids": list(ids)} if ids else {key: value for key, value in asdict(wanted).items() if value}
     replay_id = replayer.start(who=getpass.getuser(), why=why, selection=selection, handler=handler)
     done: list[Replayed] = []
     try:
