@@ -18,6 +18,8 @@ from inbox.store.base import EVENT_STATUSES, Filter
 
 Command = Callable[..., Any]
 
+COUNTS = ("duplicates", "conflicts", "quarantined", "dead", "refusals")
+
 
 def filters(command: Command) -> Command:
     """Add the options that say which events are meant; the command gets them as `wanted`, a Filter."""
@@ -56,18 +58,7 @@ def sources(providers: bool, as_json: bool) -> None:
     rows = source_rows(Runtime.from_environment())
     if as_json:
         return dump(rows)
-    shown = [
-        "source",
-        "provider",
-        "address",
-        "events",
-        "last_event_at",
-        "duplicates",
-        "conflicts",
-        "quarantined",
-        "dead",
-        "refusals",
-    ]
+    shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS)
     table(rows, shown, empty="No source is configured: add a [sources.NAME] table to inbox.toml.")
 
 
@@ -89,7 +80,7 @@ def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
                 "address": f"/in/{name}" if name else None,
                 "events": row.get("events", 0),
                 "last_event_at": instant(row.get("last_event_at")),
-                **{key: row.get(key, 0) for key in ("duplicates", "conflicts", "quarantined", "dead", "refusals")},
+                **{key: row.get(key, 0) for key in COUNTS},
                 "last_refusal_at": instant(row.get("last_refusal_at")),
             }
         )

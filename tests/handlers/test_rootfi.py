@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 
+from handlers import rootfi
 from inbox.testing import Inbox
 from tests.handlers.conftest import Rows, Run
 
@@ -58,9 +60,7 @@ def test_change_without_model_is_the_whole_company(run: Run, rows: Rows) -> None
 
 def test_request_that_came_meanwhile_survives_the_fetch(run: Run, rows: Rows, data: Any) -> None:
     """The statement that the handler recommends deletes only what was read."""
-    from sqlite_utils import Database
 
-    from handlers import rootfi
 
     run("rootfi", change())
     [(company, model, read)] = rows("rootfi", "SELECT company_id, data_model, event_id FROM refetch")

@@ -8,20 +8,25 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from sqlite_utils import Database
 
 from inbox.errors import StoreUnavailable, StoreUnusable
 
+T = TypeVar("T")
+
 _POLL = 0.0005
 """Seconds between two tries to begin writing. SQLite's own busy handler sleeps up to 100 ms, which starves a
 process that competes with a busy one; measured in the design: 250–600 ms p99."""
 
-_DAMAGED = ("malformed", "not a database", "file is encrypted")
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""SQLITE_ERROR is what a missing table gives."""
 
 
 class Connection:
@@ -36,24 +41,39 @@ class Connection:
         self._patience = patience
         self._lock = threading.RLock()
         self._database: Database | None = None
-        self._pid = 0
+        self._file: tuple[int, int] | None = None
+        _watch_forks()
+        _CONNECTIONS.add(self)
 
     @property
     def database(self) -> Database:
-        """Return the open sqlite-utils Database."""
-        if self._database is None or self._pid != os.getpid():
+        """Return the open sqlite-utils Database. Raises StoreUnusable if its file is no longer the one at the path."""
+        if self._database is not None and _file_at(self._path) != self._file:
+            self.close()
+            raise StoreUnusable("the database file was moved or deleted while it was in use: restart the program")
+        if self._database is None:
             with translated():
                 self._database = self._open()
-            self._pid = os.getpid()
+            self._file = _file_at(self._path)
         return self._database
 
     def _open(self) -> Database:
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        _until_free(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._patience)
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.row_factory = sqlite3.Row
+            synchronous = "FULL" if self._durable else "NORMAL"
+            _until_free(lambda: connection.execute(f"PRAGMA synchronous = {synchronous}"), self._patience)
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
         return Database(connection, recursive_triggers=False, execute_plugins=False)
+
+    def use_wal(self) -> None:
+        """Switch the database to WAL, where it stays."""
+        with self._lock, translated():
+            connection = self.database.conn
+            _until_free(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._patience)
 
     @contextmanager
     def write(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
@@ -64,8 +84,8 @@ class Connection:
         with self._lock, translated():
             connection = self.database.conn
             waiting = self._patience if patience is None else patience
-            _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), waiting)
             try:
+                _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), waiting)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -73,29 +93,89 @@ class Connection:
                     connection.execute("ROLLBACK")
                 raise
 
-    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
-        """Return the rows of a query; readers never wait for a writer."""
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let every query in the block see the database as it was at the first."""
         with self._lock, translated():
-            return self.database.conn.execute(sql, parameters).fetchall()
+            connection = self.database.conn
+            try:
+                connection.execute("BEGIN")
+                yield
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+
+    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        """Return the rows of a query; readers never wait for a writer, only for one that closes or recovers."""
+        with self._lock, translated():
+            connection = self.database.conn
+            return _until_free(lambda: connection.execute(sql, parameters).fetchall(), self._patience)
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
         with self._lock:
-            if self._database is not None and self._pid == os.getpid():
+            if self._database is not None:
                 self._database.close()
             self._database = None
 
+    def hold(self) -> None:
+        """Close the connection and let nobody open it again until `let_go`."""
+        self._lock.acquire()
+        self.close()
 
-def _until_free(action: Any, patience: float) -> None:
+    def let_go(self) -> None:
+        """End what `hold` began."""
+        self._lock.release()
+
+
+_CONNECTIONS: "WeakSet[Connection]" = WeakSet()
+_held = threading.local()
+
+
+@cache
+def _watch_forks() -> None:
+    """See to it that no connection is open while this process forks.
+
+    A child must not even close what it inherits, https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_:
+    its own connection to the same file would rely on locks that only the parent holds, and when the parent closes,
+    the WAL is deleted under the child, whose later commits are gone.
+    """
+    os.register_at_fork(before=_hold_all, after_in_parent=_let_go_all, after_in_child=_let_go_all)
+
+
+def _hold_all() -> None:
+    _held.connections = sorted(_CONNECTIONS, key=id)
+    for connection in _held.connections:
+        connection.hold()
+
+
+def _let_go_all() -> None:
+    for connection in _held.__dict__.pop("connections", ()):
+        connection.let_go()
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _until_free(action: Callable[[], T], patience: float) -> T:
     deadline = time.monotonic() + patience
     while True:
         try:
-            action()
-            return
+            return action()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                 raise
         time.sleep(_POLL)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary result code; sqlite3's own errors, such as text that is not UTF-8, have none."""
+    return getattr(error, "sqlite_errorcode", -1) & 0xFF
 
 
 @contextmanager
@@ -103,9 +183,9 @@ def translated() -> Iterator[None]:
     """Turn sqlite3's errors into StoreUnavailable (try again) or StoreUnusable (a person has to look)."""
     try:
         yield
-    except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+    except sqlite3.DatabaseError as error:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)):
             raise
-        if any(word in str(error) for word in _DAMAGED):
-            raise StoreUnusable(f"the database is damaged or not a database: {error}") from error
+        if _code(error) in _DAMAGED:
+            raise StoreUnusable(f"the database is damaged, or not an inbox: {error}") from error
         raise StoreUnavailable(f"the store is not available: {error}") from error
