@@ -40,7 +40,7 @@ def send(event: Event, *, to: Any, subject: str, content: str) -> str:
     message["Date"] = datetime.now(UTC)
     message["Message-ID"] = f"<{event.idempotency_key}@{message['From'].addresses[0].domain}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(content)
+    message.set_content(content, cte="quoted-printable")
     if not url:
         name = f"{event.idempotency_key}.eml"
         write(folder("mail") / name, message.as_bytes(policy=SMTP))

@@ -26,7 +26,7 @@ Heartbeat = Callable[[int, str], bool]
 
 
 class Guard:
-    """Watches one handler at a time; one per worker process.
+    """Watches what a worker process runs: one handler at a time, or one per thread.
 
     `heartbeat(delivery_id, token)` extends the lease and returns False if it is lost; it is called every `interval`
     seconds from a thread of its own. Timeouts need the main thread; elsewhere (a thread worker) they are not
@@ -37,7 +37,7 @@ class Guard:
         self._heartbeat = heartbeat
         self._interval = interval
         self._grace = grace
-        self._current: tuple[int, str] | None = None
+        self._current: set[tuple[int, str]] = set()
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
         self._warned = False
@@ -47,7 +47,7 @@ class Guard:
         """Run the block under the timeout (seconds) and keep its lease alive."""
         self._start()
         with self._mutex:
-            self._current = (delivery_id, token)
+            self._current.add((delivery_id, token))
         try:
             if threading.current_thread() is threading.main_thread():
                 with self._deadline(timeout):
@@ -57,7 +57,7 @@ class Guard:
                 yield
         finally:
             with self._mutex:
-                self._current = None
+                self._current.discard((delivery_id, token))
 
     @contextmanager
     def _deadline(self, timeout: float) -> Iterator[None]:
@@ -88,9 +88,9 @@ class Guard:
         pause = threading.Event()
         while not pause.wait(self._interval):
             with self._mutex:
-                current = self._current
-            if current is not None:
-                self._beat_once(*current)
+                current = list(self._current)
+            for delivery_id, token in current:
+                self._beat_once(delivery_id, token)
 
     def _beat_once(self, delivery_id: int, token: str) -> None:
         try:
@@ -98,7 +98,7 @@ class Guard:
         except Exception as error:
             log.warning("heartbeat.failed", delivery=delivery_id, error=str(error))
             return
-        if not held and self._current == (delivery_id, token):
+        if not held and (delivery_id, token) in self._current:
             log.warning("heartbeat.lease_lost", delivery=delivery_id)
 
 

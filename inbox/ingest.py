@@ -152,7 +152,7 @@ class Receiver:
             reason=reason,
             diagnosis=printable(refused.diagnosis)[:2000],
             method=printable(request.method)[:20],
-            remote=request.remote[:100],
+            remote=printable(request.remote)[:100],
             headers=bounded_headers(visible.headers),
             size=len(request.body),
         )

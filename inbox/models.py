@@ -162,7 +162,7 @@ class Handles:
 
     source: str
     type: str = "*"
-    attempts: int = 8
+    attempts: int = 20
     timeout: float = 30.0
     backoff: float = 10.0
     max_backoff: float = 3600.0

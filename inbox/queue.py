@@ -5,13 +5,25 @@ the store. The one owner of huey in this package.
 """
 
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
 from huey import SqliteHuey, crontab
 from huey.storage import SqliteStorage
+
+log = structlog.get_logger("inbox.queue")
+
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+ASIDE = ".damaged"
+"""What the name of a damaged queue file ends in after it was set aside."""
+
+PAUSE = 1.0
+"""Seconds that a worker waits after the queue could not be read, so that a full disk does not fill the log as well."""
 
 
 class Jobs(Protocol):
@@ -28,34 +40,80 @@ class Jobs(Protocol):
 
 
 class Storage(SqliteStorage):  # type: ignore[misc]
-    """huey's SQLite storage that notices when its file was deleted, and begins a new one."""
+    """huey's SQLite storage that notices when its file was deleted or is damaged, and begins a new one."""
 
     _conn: sqlite3.Connection | None
+    _inode: int | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.lock = threading.RLock()  # held from the look at the file to the end of the transaction
 
     @contextmanager
     def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
         """Yield a cursor on the file that is there now."""
-        if self._conn is not None and not self._same_file():
-            self.close()
-        if self._conn is None:
-            self._remember_file()
-        with super().db(commit=commit, close=close) as cursor:
-            yield cursor
-
-    def _remember_file(self) -> None:
         with self.lock:
+            if self._conn is not None and self._file() != self._inode:
+                self.close()
             if self._conn is None:
-                connection: sqlite3.Connection = self._create_connection()
-                for statement in self.ddl:
-                    connection.execute(statement)
-                self._conn = connection
-                self._inode = Path(self.filename).stat().st_ino
+                self._open()
+            try:
+                with super().db(commit=commit, close=close) as cursor:
+                    yield cursor
+            except sqlite3.DatabaseError as error:
+                if _is_damage(error):
+                    self._set_aside(error)
+                raise
 
-    def _same_file(self) -> bool:
+    def dequeue(self) -> Any:
+        """Return the next message or None; an error is raised after a pause."""
         try:
-            return Path(self.filename).stat().st_ino == self._inode
+            return super().dequeue()
+        except sqlite3.Error:
+            time.sleep(PAUSE)
+            raise
+
+    def _open(self) -> None:
+        """Open the file, or a new one if it is damaged."""
+        try:
+            self._connect()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._set_aside(error)
+            self._connect()
+
+    def _connect(self) -> None:
+        self._inode = self._file()
+        connection: sqlite3.Connection = self._create_connection()
+        try:
+            for statement in self.ddl:
+                connection.execute(statement)
+        except BaseException:
+            connection.close()
+            raise
+        self._conn, self._inode = connection, self._file()
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Rename the damaged file, unless somebody else has done so; it held wake-ups only, which the sweep repeats."""
+        self.close()
+        if self._file() != self._inode:
+            return
+        with suppress(FileNotFoundError):
+            Path(self.filename).replace(f"{self.filename}{ASIDE}")
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.filename}{suffix}").unlink(missing_ok=True)
+        log.error("queue.damaged", file=self.filename, error=str(error), then=f"set aside as *{ASIDE}, begun anew")
+
+    def _file(self) -> int | None:
+        try:
+            return Path(self.filename).stat().st_ino
         except FileNotFoundError:
-            return False
+            return None
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in DAMAGED
 
 
 class Queue:

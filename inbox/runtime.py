@@ -102,6 +102,12 @@ class Runtime:
         """Return the worker's dispatcher."""
         return self.make_dispatcher(self.queue)
 
+    def close(self) -> None:
+        """Let go of what was opened."""
+        for name in ("inlet", "archive", "queue", "dispatcher"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
     def load(self) -> None:
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
         handlers = self.dispatcher.handlers

@@ -1,7 +1,13 @@
 """The receiver process: granian around the Flask application."""
 
+import errno
 import os
 import signal
+import socket
+import ssl
+import time
+from ipaddress import ip_address
+from pathlib import Path
 from wsgiref.types import WSGIApplication
 
 import structlog
@@ -9,6 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from inbox.config import ServerSettings
 from inbox.errors import ConfigError
 from inbox.log import configure
 from inbox.runtime import Runtime
@@ -34,12 +41,8 @@ def serve(runtime: Runtime) -> None:
 
     Raises ConfigError or StoreError before it listens.
     """
-    server, folder = runtime.settings.server, runtime.settings.folder
-    cert, key = (folder / server.tls_cert, folder / server.tls_key) if server.tls_cert else (None, None)
-    for name, path in (("tls_cert", cert), ("tls_key", key)):
-        if path is not None and not path.is_file():
-            raise ConfigError(f"inbox.toml: server.{name}", f"{path} is not a file")
     check(runtime)
+    server, (cert, key) = runtime.settings.server, _tls_files(runtime)
     os.environ[_PARENT] = str(os.getpid())
     log.info(
         "receiver.starting",
@@ -66,7 +69,62 @@ def serve(runtime: Runtime) -> None:
 def check(runtime: Runtime) -> None:
     """Raise ConfigError or StoreError if a receiver with these settings could not work."""
     _ = runtime.sources, runtime.schemas
+    _check_tls(*_tls_files(runtime))
+    _check_address(runtime.settings.server)
     try:
         runtime.inlet.probe()
     finally:
         runtime.inlet.close()
+
+
+def wait_for_port(runtime: Runtime, seconds: float = 3.0) -> None:
+    """Raise ConfigError if another process still listens on the port after so many seconds.
+
+    The kernel would let two receivers of one user share it, and give each a part of the requests.
+    """
+    end = time.monotonic() + seconds
+    while _check_address(runtime.settings.server):
+        if time.monotonic() >= end:
+            server = runtime.settings.server
+            raise ConfigError("inbox.toml: server.port", f"{server.host}:{server.port} is in use by another process")
+        time.sleep(0.1)
+
+
+def _check_address(server: ServerSettings) -> bool:
+    """Raise ConfigError if nobody could listen there; return whether somebody does already."""
+    try:
+        version = ip_address(server.host).version
+    except ValueError:
+        problem = f"{server.host!r} is not an IP address; allowed: 127.0.0.1, ::1, 0.0.0.0 or one of this machine"
+        raise ConfigError("inbox.toml: server.host", problem) from None
+    with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            where = "inbox.toml: server.host, server.port"
+            raise ConfigError(where, f"cannot listen on {server.host}:{server.port}: {error.strerror}") from None
+    return False
+
+
+def _tls_files(runtime: Runtime) -> tuple[Path | None, Path | None]:
+    server, folder = runtime.settings.server, runtime.settings.folder
+    return (folder / server.tls_cert, folder / server.tls_key) if server.tls_cert else (None, None)
+
+
+def _check_tls(cert: Path | None, key: Path | None) -> None:
+    """Raise ConfigError unless the two can be read, belong together and need no passphrase."""
+    if cert is None or key is None:
+        return
+    for name, path in (("tls_cert", cert), ("tls_key", key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"inbox.toml: server.{name}", f"{path} cannot be read: {error.strerror}") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: b"")
+    except (ssl.SSLError, ValueError):
+        problem = f"{cert} and {key} do not go together; allowed: PEM, with the chain, and its key without a passphrase"
+        raise ConfigError("inbox.toml: server.tls_cert, server.tls_key", problem) from None

@@ -51,15 +51,25 @@ class Child:
         now = time.monotonic()
         if self.process is None:
             if now >= self.due:
-                self.start()
+                self._try_to_start(now)
             return
         code = self.process.poll()
         if code is None:
             return
         self.process = None
+        self._put_off(now)
+        log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
+
+    def _try_to_start(self, now: float) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            self._put_off(now)
+            log.error("child.not_started", child=self.name, error=str(error), restart_in=round(self.pause, 1))
+
+    def _put_off(self, now: float) -> None:
         self.pause = FIRST_PAUSE if now - self.started > STEADY else min(self.pause * 2, LONGEST_PAUSE)
         self.due = now + self.pause
-        log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
 
     def stop(self, seconds: float) -> None:
         """Ask the process to end, and kill it and its own children after so many seconds."""

@@ -146,7 +146,9 @@ class Inbox:
     def reload(self) -> None:
         """Load the handlers again, as a worker does when it starts."""
         self.runtime.__dict__.pop("registry", None)
-        self._dispatcher = None
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+            self._dispatcher = None
         self.dispatcher.sweep()
 
     def run(self, limit: int = 1000) -> int:

@@ -9,8 +9,17 @@ import structlog
 from structlog.testing import LogCapture
 
 from inbox.testing import Inbox
+from tests.acceptance.place import Place
 
 PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Make a folder with `inbox init`; what is started in it is stopped."""
+    made = Place(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)

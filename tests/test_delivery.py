@@ -274,7 +274,7 @@ def test_crashes_are_counted_apart_and_three_make_it_dead(inbox: Inbox, handlers
     for crash in range(3):
         token = f"gone {crash}"
         assert work.claim(delivery, token=token, worker="w", at=inbox.clock(), lease=30.0) is not None
-        assert None is work.claim(delivery, token="early", worker="w", at=inbox.clock() + 30, lease=30.0)
+        assert None is work.claim(delivery, token="early", worker="w", at=inbox.clock() + 29, lease=30.0)
         inbox.advance(31)
     inbox.sweep()
     inbox.run()

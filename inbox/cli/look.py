@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from inbox.cli.tables import as_json, console, dump, instant, safe, table
+from inbox.cli.opened import opened
+from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.cli.times import Moment
 from inbox.errors import NotFound
+from inbox.models import HandlerSpec
 from inbox.providers import PROVIDERS
 from inbox.providers.base import Provider
 from inbox.runtime import Runtime
@@ -55,7 +57,7 @@ def sources(providers: bool, as_json: bool) -> None:
     if providers:
         known = [{"provider": name, **_described(cls)} for name, cls in PROVIDERS.items()]
         return dump(known) if as_json else table(known, ("provider", "what", "documented"), empty="")
-    rows = source_rows(Runtime.from_environment())
+    rows = source_rows(opened())
     if as_json:
         return dump(rows)
     shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS)
@@ -91,45 +93,42 @@ def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
 @as_json
 def handlers(as_json: bool) -> None:
     """List the handlers: loaded now, failing to import, or gone but with work left."""
-    runtime = Runtime.from_environment()
+    runtime = opened()
     rows = handler_rows(runtime)
     if as_json:
         return dump(rows)
     table(
         rows,
-        ("handler", "state", "handles", "attempts", "timeout", "failure"),
+        ("handler", "state", "waiting", "handles", "attempts", "timeout", "failure"),
         empty=f"No handler is there: add a file to {runtime.handlers_folder}.",
     )
 
 
 def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
-    """Return one row per handler and per module that does not import."""
+    """Return one row per handler, per module that does not import, and per handler that is gone but has work left."""
     registry = runtime.remember_handlers()
-    rows = [
-        {
-            "handler": name,
-            "state": "loaded",
-            "module": handler.spec.module,
-            "handles": ", ".join(f"{mark.source} {mark.type}" for mark in handler.spec.marks),
-            "attempts": handler.spec.marks[0].attempts,
-            "timeout": handler.spec.marks[0].timeout,
-            "failure": None,
-        }
-        for name, handler in registry.handlers.items()
-    ]
+    waiting = runtime.archive.backlog()
+    rows: dict[str, dict[str, Any]] = {name: _loaded(handler.spec) for name, handler in registry.handlers.items()}
     for module, failure in registry.failures.items():
-        rows.append(
-            {
-                "handler": module,
-                "state": "failed",
-                "module": module,
-                "handles": None,
-                "attempts": None,
-                "timeout": None,
-                "failure": failure.strip().splitlines()[-1],
-            }
-        )
-    return rows
+        rows[module] = {"state": "failed", "module": module, "failure": failure.strip().splitlines()[-1]}
+    remembered = {spec.name: spec for spec in runtime.archive.handlers()}
+    for name in waiting.keys() - rows.keys():
+        spec = remembered.get(name)
+        rows[name] = {"state": "parked", "module": spec.module} if spec is not None else {"state": "gone"}
+    return [{"handler": name, **_NOTHING, **row, "waiting": waiting.get(name, 0)} for name, row in sorted(rows.items())]
+
+
+_NOTHING = dict.fromkeys(("state", "module", "handles", "attempts", "timeout", "failure"))
+
+
+def _loaded(spec: HandlerSpec) -> dict[str, Any]:
+    return {
+        "state": "loaded",
+        "module": spec.module,
+        "handles": ", ".join(f"{mark.source} {mark.type}" for mark in spec.marks),
+        "attempts": spec.marks[0].attempts,
+        "timeout": spec.marks[0].timeout,
+    }
 
 
 @click.command()
@@ -140,7 +139,7 @@ def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
 def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> None:
     """List events, newest first."""
     wanted = replace(wanted, before=before)
-    rows = [event_row(row) for row in Runtime.from_environment().archive.events(wanted, limit)]
+    rows = [event_row(row) for row in opened().archive.events(wanted, limit)]
     if as_json:
         return dump(rows)
     table(
@@ -161,7 +160,7 @@ def event_row(row: dict[str, Any]) -> dict[str, Any]:
 @click.option("--raw", is_flag=True, help="Print the body's bytes and nothing else.")
 def show(event_id: int, as_json: bool, raw: bool) -> None:
     """Show one event: what came, what verified it, and what its handlers did."""
-    runtime = Runtime.from_environment()
+    runtime = opened()
     event = runtime.archive.event(event_id)
     if raw:
         return click.echo(runtime.archive.request(event_id).body, nl=False)
@@ -189,7 +188,6 @@ def _times(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_event(event: dict[str, Any], body: str | None) -> None:
-    out = console()
     shown = _times(event)
     for key in (
         "id",
@@ -205,23 +203,22 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
         "conflict_of",
     ):
         if shown[key] not in (None, ""):
-            out.print(f"{key.replace('_', ' '):<13} {safe(shown[key])}", markup=False)
+            click.echo(f"{key.replace('_', ' '):<13} {safe(shown[key])}")
     for violation in shown["violations"]:
-        out.print(f"violation     {violation['pointer'] or '/'}: {safe(violation['message'])}", markup=False)
+        click.echo(f"violation     {safe(violation['pointer'] or '/')}: {safe(violation['message'])}")
     for name, value in shown.get("request", {}).get("headers", []):
-        out.print(f"header        {safe(name)}: {safe(value)}", markup=False)
-    out.print(f"\n{safe(_pretty(body))}\n", markup=False)
+        click.echo(f"header        {safe(name)}: {safe(value)}")
+    click.echo(f"\n{safe(_pretty(body))}\n")
     for delivery in shown["deliveries"]:
         origin = f" (replay {delivery['replay_id']})" if delivery["replay_id"] else ""
-        out.print(
+        click.echo(
             f"{delivery['handler']}{origin}: {delivery['status']}"
-            + (f", due {delivery['due_at']}" if delivery["status"] == "retrying" else ""),
-            markup=False,
+            + (f", due {delivery['due_at']}" if delivery["status"] == "retrying" else "")
         )
         for run in delivery["runs"]:
-            out.print(f"  {run['number']}. {run['started_at']} {run['result']}", markup=False)
+            click.echo(f"  {run['number']}. {run['started_at']} {run['result']}")
         if delivery["error"]:
-            out.print("  " + safe(delivery["error"]).rstrip().replace("\n", "\n  "), markup=False)
+            click.echo("  " + safe(delivery["error"]).rstrip().replace("\n", "\n  "))
 
 
 def _pretty(body: str | None) -> str:
@@ -239,7 +236,7 @@ def _pretty(body: str | None) -> str:
 @as_json
 def refusals(source: str | None, limit: int, as_json: bool) -> None:
     """List what was not accepted, newest first, with what is probably wrong."""
-    rows = [{**row, "at": instant(row["at"])} for row in Runtime.from_environment().archive.refusals(source, limit)]
+    rows = [{**row, "at": instant(row["at"])} for row in opened().archive.refusals(source, limit)]
     if as_json:
         return dump(rows)
     table(rows, ("id", "at", "source", "code", "reason", "diagnosis", "remote"), empty="Nothing was refused.")

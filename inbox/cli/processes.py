@@ -18,6 +18,7 @@ def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
     runtime = Runtime.from_environment()
     server.check(runtime)
+    server.wait_for_port(runtime)
     _ = runtime.handlers_folder
     children = [
         supervisor.Child("receiver", supervisor.command("serve")),
@@ -29,8 +30,11 @@ def run() -> None:
 @click.command()
 def serve() -> None:
     """Run the receiver alone."""
-    _end_with_supervisor()
-    server.serve(Runtime.from_environment())
+    runtime = Runtime.from_environment()
+    if not _end_with_supervisor():
+        server.check(runtime)
+        server.wait_for_port(runtime)
+    server.serve(runtime)
 
 
 @click.command()
@@ -45,10 +49,13 @@ def worker() -> None:
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
 
 
-def _end_with_supervisor() -> None:
-    parent = os.environ.get(supervisor.PARENT)
-    if parent and int(parent) == os.getppid():
-        on_orphaned(int(parent), lambda: os.kill(os.getpid(), signal.SIGTERM))
+def _end_with_supervisor() -> bool:
+    """See to it that this process ends when its supervisor does; return whether it has one."""
+    parent = os.getppid()
+    if os.environ.get(supervisor.PARENT) != str(parent):
+        return False
+    on_orphaned(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    return True
 
 
 COMMANDS = (run, serve, worker)

@@ -2,8 +2,9 @@
 
 import contextlib
 import getpass
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,10 +12,10 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from inbox.cli.look import filters
-from inbox.cli.tables import as_json, console, dump, instant, table
-from inbox.errors import NotFound
+from inbox.cli.opened import opened
+from inbox.cli.tables import as_json, console, dump, instant, safe, table
+from inbox.errors import NotFound, StoreError
 from inbox.replay import Replayed
-from inbox.runtime import Runtime
 from inbox.store.base import Filter
 
 ASK_FROM = 2
@@ -49,31 +50,46 @@ def replay(
     """
     if bool(ids) == (wanted != Filter()):
         raise click.UsageError("name events by ID, or by at least one filter, not both: see inbox replay --help")
-    runtime = Runtime.from_environment()
+    runtime = opened()
     runtime.remember_handlers()
     if handler and handler not in {spec.name for spec in runtime.archive.handlers()}:
         raise NotFound(f"there is no handler {handler}; `inbox handlers` lists them")
     replayer = runtime.replayer
     total = len(ids) or runtime.archive.count(wanted)
-    events = _named(runtime, ids) if ids else replayer.select(wanted)
+    events = iter([runtime.archive.event(event_id) for event_id in ids]) if ids else replayer.select(wanted)
     if dry_run:
-        return _finish([replayer.plan(event, handler, force=force) for event in events], as_json, dry=True)
+        plans = [_guarded(event, lambda it: replayer.plan(it, handler, force=force)) for event in events]
+        return _finish(plans, as_json, dry=True)
     if total >= ASK_FROM and not yes:
         click.confirm(f"Run {total} events again?", abort=True, err=True)
     selection = {"ids": list(ids)} if ids else {key: value for key, value in asdict(wanted).items() if value}
-    replay_id = replayer.start(who=getpass.getuser(), why=why, selection=selection, handler=handler)
+    replay_id = replayer.start(who=_who(), why=why, selection=selection, handler=handler)
     done: list[Replayed] = []
     try:
         for event in _paced(events, total, rate, quiet=as_json):
-            done.append(replayer.replay(event, handler, replay_id, force=force))
+            done.append(_guarded(event, lambda it: replayer.replay(it, handler, replay_id, force=force)))
     finally:
         replayer.end(replay_id, events=len(done), deliveries=sum(item.created for item in done))
     _finish(done, as_json, dry=False)
 
 
-def _named(runtime: Runtime, ids: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    found = [runtime.archive.event(event_id) for event_id in ids]
-    yield from found
+def _guarded(event: dict[str, Any], action: Callable[[dict[str, Any]], Replayed]) -> Replayed:
+    """Return what `action` does with the event, or say why it failed: the events after it have their turn anyway."""
+    try:
+        return action(event)
+    except StoreError:
+        raise
+    except Exception as error:
+        click.echo(f"inbox: event {event['id']}: {safe(error)}", err=True)
+        return Replayed(event["id"], problem="failed")
+
+
+def _who() -> str:
+    """Return the user's name; in a container the number may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _paced(
@@ -94,18 +110,15 @@ def _paced(
 
 def _finish(done: list[Replayed], as_json: bool, *, dry: bool) -> None:
     if as_json:
-        return dump(
-            [
-                {
-                    "id": item.event_id,
-                    "created": item.created,
-                    "expedited": item.expedited,
-                    "running": item.running,
-                    "problem": item.problem,
-                }
-                for item in done
-            ]
-        )
+        fields = ("created", "expedited", "running", "problem")
+        dump([{"id": item.event_id, **{name: getattr(item, name) for name in fields}} for item in done])
+    else:
+        click.echo(_summary(done, dry=dry))
+    if any(item.problem == "failed" for item in done):
+        raise click.exceptions.Exit(1)
+
+
+def _summary(done: list[Replayed], *, dry: bool) -> str:
     made, would = sum(item.created for item in done), "would be " if dry else ""
     parts = [f"{len(done)} events, {made} deliveries {would}made"]
     for text, number in (
@@ -113,10 +126,11 @@ def _finish(done: list[Replayed], as_json: bool, *, dry: bool) -> None:
         ("running already", sum(item.running for item in done)),
         ("still invalid (`inbox show ID` says where)", sum(item.problem == "invalid" for item in done)),
         ("without a handler that matches", sum(item.problem == "no handler" for item in done)),
+        ("failed", sum(item.problem == "failed" for item in done)),
     ):
         if number:
             parts.append(f"{number} {text}")
-    click.echo("; ".join(parts))
+    return "; ".join(parts)
 
 
 @click.command()
@@ -126,7 +140,7 @@ def replays(limit: int, as_json: bool) -> None:
     """List who ran what again, and why."""
     rows = [
         {**row, "at": instant(row["at"]), "ended_at": instant(row["ended_at"])}
-        for row in Runtime.from_environment().archive.replays(limit)
+        for row in opened().archive.replays(limit)
     ]
     if as_json:
         return dump(rows)

@@ -6,10 +6,11 @@ import ssl
 import time
 import uuid
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import click
 
+from inbox.cli.opened import opened
 from inbox.cli.tables import dump
 from inbox.errors import InboxError, NotFound
 from inbox.models import Request
@@ -33,7 +34,7 @@ from inbox.runtime import Runtime
 @click.option("--json", "as_json", is_flag=True, help="Print an array with each answer.")
 def send(source: str, event_type: str, data: Any, url: str | None, times: int, insecure: bool, as_json: bool) -> None:
     """Send SOURCE a request that is signed as its sender would sign it."""
-    runtime = Runtime.from_environment()
+    runtime = opened()
     provider = runtime.sources.get(source)
     if provider is None:
         raise NotFound(f"no source is called {source}; configured: {', '.join(runtime.sources) or 'none'}")
@@ -62,29 +63,45 @@ def signed(provider: Provider, event_type: str, body: bytes | None, *, at: float
 
 def post(url: str, request: Request, *, insecure: bool = False, timeout: float = 30.0) -> dict[str, Any]:
     """Send the request and return {"http_status": …, "answer": …}. Raises InboxError if nobody answers."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InboxError(f"{url} is not an http or https address")
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = _no_questions() if insecure else None
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
-    path = parts.path.rstrip("/") + (f"/{quote(request.path)}" if request.path else "")
+    parts, connection = _connection(url, insecure=insecure, timeout=timeout)
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + (f"/{quote(request.path)}" if request.path else "")
     query = "&".join(filter(None, (parts.query, request.query)))
     try:
         connection.request(request.method, path + (f"?{query}" if query else ""), request.body, dict(request.headers))
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace")
+    except ssl.SSLCertVerificationError as error:
+        hint = "; --insecure does not check it" if not insecure else ""
+        raise InboxError(f"{url}: its certificate is not trusted: {error.verify_message}{hint}") from None
+    except ssl.SSLError as error:
+        raise InboxError(f"{url} does not speak TLS ({error.reason}); is it http instead of https?") from None
     except OSError as error:
         raise InboxError(f"{url} does not answer: {error}; is `inbox run` running?") from None
+    except http.client.HTTPException as error:
+        raise InboxError(f"{url} does not speak HTTP ({type(error).__name__}); is it https instead of http?") from None
+    except ValueError as error:
+        raise InboxError(f"the request to {url} cannot be written: {error}") from None
     finally:
         connection.close()
     try:
         return {"http_status": response.status, "answer": json.loads(text)}
     except ValueError:
         return {"http_status": response.status, "answer": text[:1000]}
+
+
+def _connection(url: str, *, insecure: bool, timeout: float) -> tuple[SplitResult, http.client.HTTPConnection]:
+    """Return the parts of the address and a connection that is not open yet. Raises InboxError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = SplitResult("", "", "", "", ""), None, None
+    if host and parts.scheme == "http":
+        return parts, http.client.HTTPConnection(host, port, timeout=timeout)
+    if host and parts.scheme == "https":
+        context = _no_questions() if insecure else None
+        return parts, http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+    raise InboxError(f"{url} is not an http or https address")
 
 
 def _no_questions() -> ssl.SSLContext:

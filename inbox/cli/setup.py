@@ -4,6 +4,8 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,8 +13,10 @@ from pathlib import Path
 import click
 
 from inbox import server
+from inbox.cli.opened import opened
 from inbox.config import FILE
 from inbox.errors import ConfigError, StoreError
+from inbox.providers import build
 from inbox.runtime import Runtime
 
 _REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
@@ -71,7 +75,7 @@ def _lay_down(origin: Traversable, target: Path) -> None:
 @click.command()
 def check() -> None:
     """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
-    runtime = Runtime.from_environment()
+    runtime = opened()
     problems = _problems(runtime)
     for name, provider in runtime.__dict__.get("sources", {}).items():
         for warning in provider.warnings():
@@ -86,7 +90,9 @@ def check() -> None:
 
 def _problems(runtime: Runtime) -> list[str]:
     found = []
-    for look in (lambda: runtime.sources, lambda: runtime.schemas, lambda: server.check(runtime)):
+    looks: list[Callable[[], object]] = [partial(build, source) for source in runtime.settings.sources.values()]
+    looks += [lambda: runtime.schemas, partial(server.check, runtime)]
+    for look in looks:
         try:
             look()
         except (ConfigError, StoreError) as error:

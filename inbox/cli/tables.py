@@ -1,6 +1,7 @@
 """How lists and times are printed: a table for people, `--json` for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,18 +33,28 @@ COLOURS = {
     "error": "red",
 }
 
+_UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls that JSON does not escape, halves of characters, and marks that reverse what is read."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command to end, as it does when `click.echo` finds the pipe closed."""
+        raise BrokenPipeError
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that is as wide as the terminal, and wide where there is none."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, soft_wrap=False)
+    return _Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, emoji=False)
 
 
 def dump(value: Any) -> None:
-    """Print JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print JSON; what could move or mislead a terminal is written as an escape, which means the same."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
@@ -69,7 +80,8 @@ def instant(seconds: float | None) -> str | None:
 
 def safe(text: object) -> str:
     """Return text that cannot move the terminal's cursor or colour it, line breaks kept."""
-    return "\n".join(printable(line) for line in str(text).split("\n"))
+    lines = (printable(line) for line in str(text).split("\n"))
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", "\n".join(lines))
 
 
 def _cell(column: str, value: Any) -> Text:

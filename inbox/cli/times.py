@@ -26,5 +26,5 @@ class Moment(click.ParamType[float]):
             return time.time() - float(ago[1]) * _UNITS[ago[2]]
         try:
             return datetime.fromisoformat(text).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{text!r} is no time; allowed: 2026-01-31, 2026-01-31T09:00, 30m, 2h, 7d", param, ctx)

@@ -1,8 +1,8 @@
 """What a store offers, in three roles that meet only in the data: Inlet (receiver), Work (worker), Archive (owner).
 
 Every method is atomic: it happens completely or not at all. Every method may raise StoreUnavailable (locked, full
-or too slow: nothing happened) besides what it names. `tests/store/test_contract.py` is this protocol as a test;
-every backend passes it.
+or too slow: nothing happened) besides what it names. `tests/store/test_contract*.py` are this protocol as a test;
+every backend passes them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -164,6 +164,10 @@ class Archive(Protocol):
         """Return one row per source that has events or refusals: counts, and the time of the last of each."""
         ...
 
+    def backlog(self) -> dict[str, int]:
+        """Return how many deliveries have not ended, by handler name."""
+        ...
+
     def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
         """Return refusals, newest first."""
         ...
@@ -185,12 +189,13 @@ class Archive(Protocol):
     ) -> tuple[ReplayResult, int]:
         """Make new work of an event for one handler and return the delivery's id.
 
-        A delivery that waits is made due instead ("expedited"); one that runs is left alone ("running").
+        A delivery that waits is made due instead ("expedited"); one that runs is left alone ("running"). An event
+        that is not routed yet stays "received", so that its other handlers get it too. Raises NotFound.
         """
         ...
 
     def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
-        """Give a quarantined or conflicting event its new status after it was checked again."""
+        """Give a quarantined or conflicting event its new status after it was checked again; others keep theirs."""
         ...
 
     def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:

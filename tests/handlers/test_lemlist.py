@@ -33,11 +33,19 @@ def test_second_run_changes_nothing(inbox: Inbox, run: Run, rows: Rows) -> None:
     assert before == rows("lemlist", "SELECT * FROM activities")
 
 
-def test_older_activity_with_the_same_id_changes_nothing(run: Run, rows: Rows) -> None:
-    """An activity's newest version stays, from whichever of two hooks it comes."""
-    run("lemlist", activity(leadEmail="new@example.com"))
-    run("lemlist", activity(leadEmail="old@example.com", createdAt="2025-12-31T09:00:00Z"))
-    assert [("new@example.com",)] == rows("lemlist", "SELECT lead_email FROM activities")
+def test_newest_version_of_an_activity_stays(inbox: Inbox, run: Run, rows: Rows) -> None:
+    """Another body under the same `_id` is a conflict; run by hand, it counts only if it is newer."""
+    run("lemlist", activity(leadEmail="first@example.com"))
+    for created_at, address in (
+        ("2025-12-31T09:00:00Z", "old@example.com"),
+        ("2026-01-02T09:00:00Z", "new@example.com"),
+    ):
+        conflict = run("lemlist", activity(leadEmail=address, createdAt=created_at))
+        assert ("conflict", []) == (conflict["status"], conflict["deliveries"])
+        inbox.replay(conflict["id"])
+        inbox.run()
+        expected = "first@example.com" if address.startswith("old") else address
+        assert [(expected,)] == rows("lemlist", "SELECT lead_email FROM activities")
 
 
 def test_enrichment_has_the_events_key(run: Run, rows: Rows) -> None:

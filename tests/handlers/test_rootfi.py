@@ -61,7 +61,6 @@ def test_change_without_model_is_the_whole_company(run: Run, rows: Rows) -> None
 def test_request_that_came_meanwhile_survives_the_fetch(run: Run, rows: Rows, data: Any) -> None:
     """The statement that the handler recommends deletes only what was read."""
 
-
     run("rootfi", change())
     [(company, model, read)] = rows("rootfi", "SELECT company_id, data_model, event_id FROM refetch")
     run("rootfi", change(operation="DELETE"))

@@ -29,5 +29,9 @@ def _ready(path: Path, *, durable: bool, patience: float) -> Connection:
     if not path.parent.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {path.parent}")
     connection = Connection(path, durable=durable, patience=patience)
-    migrate(connection)
+    try:
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -31,6 +31,14 @@ SELECT source, count(*) AS events, max(received_at) AS last_event_at,
        sum(duplicates) AS duplicates
 FROM events GROUP BY source
 """
+# In three parts, each of which has its index: most deliveries ever made have ended.
+_BACKLOG = """
+SELECT handler, count(*) AS waiting FROM (
+    SELECT handler FROM deliveries WHERE status IN ('pending', 'retrying')
+    UNION ALL SELECT handler FROM deliveries WHERE status = 'running'
+    UNION ALL SELECT handler FROM deliveries WHERE status = 'parked'
+) GROUP BY handler ORDER BY handler
+"""
 _REFUSED = "SELECT source, count(*) AS refusals, max(at) AS last_refusal_at FROM refusals GROUP BY source"
 _REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
 # A delivery of this handler that has not ended: it is made due rather than doubled.
@@ -40,6 +48,11 @@ WHERE event_id = ? AND handler = ? AND status IN ('pending', 'retrying', 'parked
 """
 _EXPEDITE = "UPDATE deliveries SET due_at = ? WHERE id = ? AND status IN ('pending', 'retrying')"
 _RESTART = "UPDATE deliveries SET status = 'pending', due_at = ? WHERE id = ? AND status = 'parked'"
+# Only what is still unsettled: somebody else may have replayed the event since it was looked at.
+_SETTLE = """
+UPDATE events SET status = ?, type = coalesce(?, type), violations = ?
+WHERE id = ? AND status IN ('quarantined', 'conflict')
+"""
 
 
 class SqliteArchive:
@@ -64,12 +77,13 @@ class SqliteArchive:
 
     def event(self, event_id: int) -> dict[str, Any]:
         """See Archive."""
-        rows = self._connection.rows(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,))
+        with self._connection.snapshot():
+            rows = self._connection.rows(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,))
+            bodies = self._connection.rows(_BODY, (event_id,))
+            attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
+            deliveries = [dict(row) for row in self._connection.rows(_DELIVERIES, (event_id,))]
         if not rows:
             raise NotFound(f"there is no event {event_id}")
-        bodies = self._connection.rows(_BODY, (event_id,))
-        attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
-        deliveries = [dict(row) for row in self._connection.rows(_DELIVERIES, (event_id,))]
         for delivery in deliveries:
             delivery["runs"] = [item for item in attempts if item["delivery_id"] == delivery["id"]]
         event = {**_event(rows[0]), "deliveries": deliveries}
@@ -93,11 +107,10 @@ class SqliteArchive:
 
     def sources(self) -> list[dict[str, Any]]:
         """See Archive."""
-        found = {
-            row["source"]: {**dict(row), "refusals": 0, "last_refusal_at": None}
-            for row in self._connection.rows(_SOURCES)
-        }
-        for row in self._connection.rows(_REFUSED):
+        with self._connection.snapshot():
+            events, refused = self._connection.rows(_SOURCES), self._connection.rows(_REFUSED)
+        found = {row["source"]: {**dict(row), "refusals": 0, "last_refusal_at": None} for row in events}
+        for row in refused:
             empty = {
                 "source": row["source"],
                 "events": 0,
@@ -109,6 +122,10 @@ class SqliteArchive:
             }
             found[row["source"]] = {**found.get(row["source"], empty), **dict(row)}
         return [found[name] for name in sorted(found)]
+
+    def backlog(self) -> dict[str, int]:
+        """See Archive."""
+        return {row["handler"]: row["waiting"] for row in self._connection.rows(_BACKLOG)}
 
     def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
         """See Archive."""
@@ -137,6 +154,9 @@ class SqliteArchive:
     ) -> tuple[ReplayResult, int]:
         """See Archive."""
         with self._connection.write() as connection:
+            head = connection.execute("SELECT status FROM events WHERE id = ?", (event_id,)).fetchone()
+            if head is None:
+                raise NotFound(f"there is no event {event_id}")
             live = connection.execute(_LIVE, (event_id, handler)).fetchone()
             if live is not None and live["status"] == "running":
                 return "running", int(live["id"])
@@ -145,16 +165,18 @@ class SqliteArchive:
                 if can_run:
                     connection.execute(_RESTART, (at, live["id"]))
                 return "expedited", int(live["id"])
-            made = make_delivery(connection, event_id, handler, can_run, replay_id, at)
+            # Of an event that nobody routed yet this is the first delivery, so that routing does not double it.
+            numbers = (0, replay_id) if head["status"] == "received" else (replay_id,)
+            tries = (make_delivery(connection, event_id, handler, can_run, number, at) for number in numbers)
+            made = next((delivery for delivery in tries if delivery is not None), None)
             assert made is not None, "a replay makes each delivery once"
             settle(connection, event_id)
             return "created", made
 
     def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
         """See Archive."""
-        sql = "UPDATE events SET status = ?, type = coalesce(?, type), violations = ? WHERE id = ?"
         with self._connection.write() as connection:
-            connection.execute(sql, (status, type, violations, event_id))
+            connection.execute(_SETTLE, (status, type, violations, event_id))
 
     def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
         """See Archive."""
@@ -190,4 +212,6 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
         "after": "id > :after",
     }
     values = {name: getattr(wanted, name) for name in clauses if getattr(wanted, name) is not None}
+    if "type" in values:
+        values["type"] = values["type"].replace("[!", "[^")  # as SQLite's GLOB spells it
     return (f"WHERE {' AND '.join(clauses[name] for name in values)}" if values else ""), values

@@ -103,13 +103,17 @@ class GroupCommit(Generic[Item, Result]):
     def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
         try:
             results = self._write([ticket.item for ticket in batch])
-        except Exception as error:
-            if isinstance(error, StoreUnavailable) or len(batch) == 1:
-                for ticket in batch:
-                    ticket.error = error
-                return
+        except StoreUnavailable as error:
             for ticket in batch:
-                self._commit([ticket])
+                ticket.error = StoreUnavailable(str(error))
+                ticket.error.__cause__ = error
+            return
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].error = error
+            else:
+                for ticket in batch:
+                    self._commit([ticket])
             return
         except BaseException:
             for ticket in batch:

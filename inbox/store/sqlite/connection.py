@@ -43,12 +43,13 @@ class Connection:
         self._database: Database | None = None
         self._file: tuple[int, int] | None = None
         _watch_forks()
-        _CONNECTIONS.add(self)
+        with _forking:
+            _connections.add(self)
 
     @property
     def database(self) -> Database:
         """Return the open sqlite-utils Database. Raises StoreUnusable if its file is no longer the one at the path."""
-        if self._database is not None and _file_at(self._path) != self._file:
+        if self._database is not None and not self._in_place(self._database):
             self.close()
             raise StoreUnusable("the database file was moved or deleted while it was in use: restart the program")
         if self._database is None:
@@ -56,6 +57,10 @@ class Connection:
                 self._database = self._open()
             self._file = _file_at(self._path)
         return self._database
+
+    def _in_place(self, database: Database) -> bool:
+        """Tell whether the open file is still the one at the path; what is written to a deleted one would be lost."""
+        return database.conn.in_transaction or _file_at(self._path) == self._file
 
     def _open(self) -> Database:
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -128,36 +133,40 @@ class Connection:
         self._lock.release()
 
 
-_CONNECTIONS: "WeakSet[Connection]" = WeakSet()
-_held = threading.local()
+_connections: "WeakSet[Connection]" = WeakSet()
+_held: list[Connection] = []
+_forking = threading.Lock()
 
 
 @cache
 def _watch_forks() -> None:
     """See to it that no connection is open while this process forks.
 
-    A child must not even close what it inherits, https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_:
-    its own connection to the same file would rely on locks that only the parent holds, and when the parent closes,
-    the WAL is deleted under the child, whose later commits are gone.
+    The connection that a child inherits cannot be used, nor even closed, and spoils the child's own connections to
+    the same file: they would rely on locks that only the parent holds, and when the parent closes, the WAL is deleted
+    under the child, whose later commits are gone. https://sqlite.org/howtocorrupt.html (2.6)
     """
     os.register_at_fork(before=_hold_all, after_in_parent=_let_go_all, after_in_child=_let_go_all)
 
 
 def _hold_all() -> None:
-    _held.connections = sorted(_CONNECTIONS, key=id)
-    for connection in _held.connections:
+    _forking.acquire()
+    _held.extend(_connections)
+    for connection in _held:
         connection.hold()
 
 
 def _let_go_all() -> None:
-    for connection in _held.__dict__.pop("connections", ()):
+    for connection in _held:
         connection.let_go()
+    _held.clear()
+    _forking.release()
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
-    except FileNotFoundError:
+        found = path.stat()
+    except OSError:
         return None
     return found.st_dev, found.st_ino
 

@@ -19,17 +19,19 @@ _Item: TypeAlias = NewEvent | Refusal | None
 _INSERT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (source, key) WHERE conflict_of IS NULL DO NOTHING
+ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING
 RETURNING id
 """
 _INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 # The key of an event that is older than the source's dedupe window is set free, so that the INSERT takes it.
 _RETIRE = """
-UPDATE events SET key = key || '@' || id
-WHERE source = ? AND key = ? AND conflict_of IS NULL AND received_at < ?
+UPDATE events SET retired = 1
+WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0 AND received_at < ?
 """
-_ORIGINAL = "SELECT id, status, content_digest FROM events WHERE source = ? AND key = ? AND conflict_of IS NULL"
+_ORIGINAL = """
+SELECT id, status, content_digest FROM events WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0
+"""
 _COUNT_COPY = "UPDATE events SET duplicates = duplicates + 1, last_duplicate_at = ? WHERE id = ?"
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,

@@ -32,10 +32,11 @@ CREATE TABLE events (
     verified_by       TEXT NOT NULL,
     violations        TEXT,
     conflict_of       INTEGER REFERENCES events (id),
+    retired           INTEGER NOT NULL DEFAULT 0,
     duplicates        INTEGER NOT NULL DEFAULT 0,
     last_duplicate_at REAL
 ) STRICT;
-CREATE UNIQUE INDEX events_key ON events (source, key) WHERE conflict_of IS NULL;
+CREATE UNIQUE INDEX events_key ON events (source, key) WHERE conflict_of IS NULL AND retired = 0;
 CREATE UNIQUE INDEX events_conflict ON events (conflict_of, content_digest) WHERE conflict_of IS NOT NULL;
 CREATE INDEX events_unrouted ON events (id) WHERE status = 'received';
 CREATE INDEX events_status ON events (status, id);
@@ -144,20 +145,29 @@ def _first(database: Database) -> None:
 def migrate(connection: Connection) -> None:
     """Bring the database to this program's schema.
 
-    Atomic over processes: all of it in one write transaction. Raises StoreUnusable if the file is another program's
-    database, or has migrations that this program does not know.
+    Atomic over processes: all of it in one write transaction. Raises StoreUnusable, and changes nothing, if the file
+    is another program's database or has migrations that this program does not know.
     """
-    with connection.write(patience=30.0) as raw:
-        (mark,) = raw.execute("PRAGMA application_id").fetchone()
-        (tables,) = raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if mark != APPLICATION_ID and tables:
-            raise StoreUnusable("this is another program's database: name a file of its own in inbox.database")
-        applied = [migration.name for migration in migrations.applied(connection.database)]
-        newer = [name for name in applied if name not in KNOWN]
-        if newer:
-            raise StoreUnusable(
-                f"the database was written by a newer webhook-inbox (it has {', '.join(newer)}): upgrade the program, "
-                "or restore the backup that was made before the upgrade"
-            )
-        if len(applied) < len(KNOWN):
-            migrations.apply(connection.database)
+    with connection.snapshot():
+        applied = _applied(connection)
+    connection.use_wal()
+    if len(applied) < len(KNOWN):
+        with connection.write(patience=30.0):
+            if len(_applied(connection)) < len(KNOWN):
+                migrations.apply(connection.database)
+
+
+def _applied(connection: Connection) -> list[str]:
+    """Return the names of the migrations that the database has. Raises StoreUnusable if it is not ours."""
+    ((mark,),) = connection.rows("PRAGMA application_id")
+    ((tables,),) = connection.rows("SELECT count(*) FROM sqlite_schema")
+    if mark != APPLICATION_ID and tables:
+        raise StoreUnusable("this is another program's database: name a file of its own in inbox.database")
+    applied = [migration.name for migration in migrations.applied(connection.database)]
+    newer = [name for name in applied if name not in KNOWN]
+    if newer:
+        raise StoreUnusable(
+            f"the database was written by a newer webhook-inbox (it has {', '.join(newer)}): upgrade the program, "
+            "or restore the backup that was made before the upgrade"
+        )
+    return applied

@@ -25,7 +25,7 @@ UPDATE deliveries
 SET crashes = crashes + (status = 'running'), status = 'running', token = :token, worker = :worker,
     lease_until = :lease_until, attempts = attempts + 1
 WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
-                    OR (status = 'running' AND lease_until < :at))
+                    OR (status = 'running' AND lease_until <= :at))
 RETURNING event_id, handler, attempts, crashes, created_at, replay_id
 """
 _CRASHED = "UPDATE attempts SET result = 'crashed', finished_at = ? WHERE delivery_id = ? AND result = 'running'"
@@ -43,14 +43,17 @@ SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = 
 WHERE id = :id AND token = :token AND status = 'running'
 RETURNING event_id
 """
-_END_ATTEMPT = "UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ?"
-# An event is what the latest delivery of each of its handlers is.
+_END_ATTEMPT = """
+UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
+"""
+# An event is what the latest delivery of each of its handlers is; one that nobody routed stays so until it is routed.
 SETTLE = """
 WITH latest AS (
     SELECT status FROM deliveries AS d WHERE event_id = :event AND replay_id =
         (SELECT max(replay_id) FROM deliveries AS o WHERE o.event_id = d.event_id AND o.handler = d.handler)
 )
 UPDATE events SET status = CASE
+    WHEN status = 'received' THEN 'received'
     WHEN EXISTS (SELECT 1 FROM latest WHERE status IN ('pending', 'running', 'retrying', 'parked')) THEN 'processing'
     WHEN EXISTS (SELECT 1 FROM latest WHERE status = 'dead') THEN 'dead'
     ELSE 'succeeded' END
@@ -61,6 +64,8 @@ SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') 
 UNION ALL SELECT id, lease_until AS at FROM deliveries WHERE status = 'running' AND lease_until <= ?
 ORDER BY at LIMIT ?
 """
+# What a module that failed today had when it last loaded is still there; what was removed before stays removed.
+_REMOVE = "UPDATE handlers SET removed = 1, failure = '' WHERE module NOT IN (SELECT value FROM json_each(?))"
 _REMEMBER = """
 INSERT INTO handlers (name, module, marks, failure, removed, loaded_at) VALUES (?, ?, ?, '', 0, ?)
 ON CONFLICT (name) DO UPDATE SET module = excluded.module, marks = excluded.marks, failure = '', removed = 0,
@@ -97,6 +102,8 @@ class SqliteWork:
             made = {
                 name: make_delivery(connection, event_id, name, can_run, 0, at) for name, can_run in handlers.items()
             }
+            if None in made.values():
+                settle(connection, event_id)
         return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
 
     def claim(self, delivery_id: int, *, token: str, worker: str, at: float, lease: float) -> Claimed | None:
@@ -133,7 +140,7 @@ class SqliteWork:
 
     def holds(self, delivery_id: int, token: str, at: float) -> bool:
         """See Work."""
-        sql = "SELECT 1 FROM deliveries WHERE id = ? AND token = ? AND status = 'running' AND lease_until >= ?"
+        sql = "SELECT 1 FROM deliveries WHERE id = ? AND token = ? AND status = 'running' AND lease_until > ?"
         return bool(self._connection.rows(sql, (delivery_id, token, at)))
 
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
@@ -145,12 +152,12 @@ class SqliteWork:
             "due_at": outcome.due_at,
             "finished_at": None if outcome.status in ("retrying", "parked") else at,
             "value": outcome.value,
-            "error": outcome.error,
+            "error": _text(outcome.error),
         }
         with self._connection.write() as connection:
             row = connection.execute(_FINISH, values).fetchone()
             result = outcome.result if row is not None else "lost"
-            connection.execute(_END_ATTEMPT, (result, at, outcome.error, token))
+            connection.execute(_END_ATTEMPT, (result, at, _text(outcome.error), token))
             if row is None:
                 return Finished(held=False)
             return Finished(held=True, event_status=settle(connection, row["event_id"]))
@@ -187,9 +194,9 @@ def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float)
     """See Work.remember. Atomic: one transaction."""
     failures = {spec.module: spec.failure for spec in handlers if spec.failure}
     with connection.write() as raw:
-        raw.execute("UPDATE handlers SET removed = 1, failure = ''")
+        raw.execute(_REMOVE, (json.dumps(list(failures)),))
         for module, failure in failures.items():
-            raw.execute("UPDATE handlers SET removed = 0, failure = ? WHERE module = ?", (failure, module))
+            raw.execute("UPDATE handlers SET failure = ? WHERE module = ?", (_text(failure), module))
         for spec in handlers:
             if not spec.failure:
                 raw.execute(_REMEMBER, (spec.name, spec.module, json.dumps([asdict(m) for m in spec.marks]), at))
@@ -211,3 +218,8 @@ def stored_request(row: sqlite3.Row) -> Request:
     """Return the request of a row of bodies."""
     headers = tuple((name, value) for name, value in json.loads(row["headers"]))
     return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])
+
+
+def _text(text: str) -> str:
+    """Return the text with lone surrogates written as escapes: they have no UTF-8, so SQLite cannot store them."""
+    return text.encode("utf-8", "backslashreplace").decode()

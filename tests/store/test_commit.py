@@ -1,0 +1,250 @@
+"""Group commit: who comes while another writes is written with others, told what became of it, and never left hanging."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store.sqlite.commit import GroupCommit
+from tests.store.stores import in_threads
+
+LONG = 20.0
+"""Seconds after which a test that hangs fails."""
+
+
+class Disk:
+    """A `write` that stops at a gate, and remembers the batches that it was given and the items that it kept."""
+
+    def __init__(self, *, open: bool = False) -> None:
+        self.gate = threading.Semaphore(1_000_000 if open else 0)
+        self.entered = threading.Semaphore(0)
+        self.batches: list[list[Any]] = []
+        self.kept: list[Any] = []
+        self.trouble: Callable[[Sequence[Any]], None] = lambda items: None
+
+    def write(self, items: Sequence[Any]) -> list[Any]:
+        """Return each item doubled; all are kept or none."""
+        self.batches.append(list(items))
+        self.entered.release()
+        assert self.gate.acquire(timeout=LONG)
+        self.trouble(items)
+        self.kept += items
+        return [item * 2 for item in items]
+
+
+@contextmanager
+def queued(commit: GroupCommit[Any, Any], disk: Disk, *items: Any) -> Iterator[list[Future[Any]]]:
+    """Have the first item written, which stops at the gate, and the others wait for it in this order."""
+    with ThreadPoolExecutor(len(items)) as pool:
+        futures = [pool.submit(commit, items[0])]
+        assert disk.entered.acquire(timeout=LONG)
+        for number, item in enumerate(items[1:], 1):
+            futures.append(pool.submit(commit, item))
+            until(lambda number=number: len(commit._waiting) == number)  # type: ignore[misc]
+        yield futures
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_one_caller_writes_alone() -> None:
+    """Without company each item is a batch of its own."""
+    disk = Disk(open=True)
+    commit = GroupCommit(disk.write)
+    assert [2, 4] == [commit(1), commit(2)]
+    assert [[1], [2]] == disk.batches
+
+
+def test_those_that_come_while_one_writes_are_written_together() -> None:
+    """One batch for all of them, in the order in which they came, each with its own result."""
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+    with queued(commit, disk, *range(10)) as futures:
+        disk.gate.release(2)
+        assert [n * 2 for n in range(10)] == [future.result(LONG) for future in futures]
+    assert [[0], list(range(1, 10))] == disk.batches
+
+
+def test_batches_are_no_larger_than_said() -> None:
+    """What does not fit comes with the next."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, batch=4)
+    with queued(commit, disk, *range(10)) as futures:
+        disk.gate.release(10)
+        assert [n * 2 for n in range(10)] == [future.result(LONG) for future in futures]
+    assert [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9]] == disk.batches
+
+
+def test_too_many_waiting_are_refused_at_once() -> None:
+    """The caller above the limit does not wait and is not written."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, limit=2)
+    with queued(commit, disk, 0, 1, 2) as futures:
+        with pytest.raises(StoreUnavailable, match="2 requests are waiting"):
+            commit(3)
+        disk.gate.release(10)
+        assert [0, 2, 4] == [future.result(LONG) for future in futures]
+    assert [0, 1, 2] == disk.kept
+    assert 8 == commit(4)
+
+
+def test_caller_that_waited_too_long_is_never_written() -> None:
+    """It is told so while the batch before it is still being written, and stays out of the next one."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=0.05)
+    with queued(commit, disk, 0, 1, 2) as futures:
+        for future in futures[1:]:
+            with pytest.raises(StoreUnavailable, match=r"did not get to this request in 0\.05 s"):
+                future.result(LONG)
+        assert not futures[0].done()
+        disk.gate.release(10)
+        assert 0 == futures[0].result(LONG)
+    assert 6 == commit(3)
+    assert [0, 3] == disk.kept
+
+
+def test_caller_whose_batch_is_being_written_waits_for_the_outcome() -> None:
+    """Patience is for the turn; the answer then is the truth, however long the disk takes."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=0.5)
+    with queued(commit, disk, 0, 1, 2) as futures:
+        disk.gate.release()
+        assert disk.entered.acquire(timeout=LONG)
+        time.sleep(0.7)
+        assert [False, False] == [future.done() for future in futures[1:]]
+        disk.gate.release()
+        assert [2, 4] == [future.result(LONG) for future in futures[1:]]
+    assert [0, 1, 2] == disk.kept
+
+
+def test_bad_item_fails_only_its_own_caller() -> None:
+    """The others are written one by one."""
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+
+    def refuse(items: Sequence[Any]) -> None:
+        if 2 in items:
+            raise ValueError("two")
+
+    disk.trouble = refuse
+    with queued(commit, disk, 0, 1, 2, 3) as futures:
+        disk.gate.release(10)
+        assert [0, 2, 6] == [futures[n].result(LONG) for n in (0, 1, 3)]
+        with pytest.raises(ValueError, match="two"):
+            futures[2].result(LONG)
+    assert [[0], [1, 2, 3], [1], [2], [3]] == disk.batches
+    assert [0, 1, 3] == disk.kept
+
+
+@pytest.mark.parametrize(("kind", "tries"), [(StoreUnavailable, 1), (StoreUnusable, 4)])
+def test_store_that_fails_fails_the_whole_batch(kind: type[Exception], tries: int) -> None:
+    """Each caller gets an error of its own; a store that is locked or full is not asked again for each item."""
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+    with queued(commit, disk, 0, 1, 2, 3) as futures:
+        disk.gate.release()
+        assert 0 == futures[0].result(LONG)
+        disk.trouble = lambda items: raises(kind)
+        disk.gate.release(10)
+        errors = [future.exception(LONG) for future in futures[1:]]
+    assert [kind] * 3 == [type(error) for error in errors]
+    assert (3, {"no"}) == (len(set(map(id, errors))), {str(error) for error in errors})
+    assert ([0], tries) == (disk.kept, len(disk.batches) - 1)
+
+
+def raises(kind: type[BaseException]) -> None:
+    """Raise it."""
+    raise kind("no")
+
+
+def test_interrupted_write_leaves_nobody_hanging() -> None:
+    """Who writes gets the interrupt, those in its batch are told to come again, those behind them are written."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, batch=3)
+    with queued(commit, disk, 0, 1, 2, 3, 4) as futures:
+        disk.gate.release()
+        assert 0 == futures[0].result(LONG)
+        disk.trouble = lambda items: raises(KeyboardInterrupt) if 1 in items else None
+        disk.gate.release(10)
+        with pytest.raises(KeyboardInterrupt):
+            futures[1].result(LONG)
+        for future in futures[2:4]:
+            with pytest.raises(StoreUnavailable, match="stopping"):
+                future.result(LONG)
+        assert 8 == futures[4].result(LONG)
+    assert 10 == commit(5)
+    assert [0, 4, 5] == disk.kept
+
+
+def test_every_caller_gets_its_own_result() -> None:
+    """32 threads with 200 items each: every item is written once, and each caller learns what became of its own."""
+    written: list[tuple[int, int]] = []
+    writing = threading.Lock()
+
+    def write(items: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        assert writing.acquire(blocking=False), "one batch at a time"
+        try:
+            if any(n % 50 == 49 for _, n in items):
+                raise ValueError(items[0])
+            written.extend(items)
+            return [(n, thread) for thread, n in items]
+        finally:
+            writing.release()
+
+    commit = GroupCommit(write, patience=LONG, batch=7)
+
+    def caller(thread: int) -> list[tuple[int, int] | None]:
+        results: list[tuple[int, int] | None] = []
+        for n in range(200):
+            try:
+                results.append(commit((thread, n)))
+            except ValueError as error:
+                results.append(None if error.args[0] == (thread, n) else (-1, -1))
+        return results
+
+    expected = [[None if n % 50 == 49 else (n, thread) for n in range(200)] for thread in range(32)]
+    assert expected == in_threads([partial(caller, thread) for thread in range(32)])
+    assert sorted((thread, n) for thread in range(32) for n in range(200) if n % 50 != 49) == sorted(written)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(["good", "bad", "late"]), min_size=1, max_size=12),
+    st.integers(1, 5),
+    st.integers(1, 12),
+)
+def test_answer_says_what_is_kept(kinds: list[str], batch: int, limit: int) -> None:
+    """Whatever callers come, with whatever limits: a result means kept once, an error means not kept."""
+    disk = Disk(open=True)
+    commit = GroupCommit(disk.write, batch=batch, limit=limit, patience=LONG)
+
+    def trouble(items: Sequence[Any]) -> None:
+        if any(kind == "late" for (kind,) in items):
+            time.sleep(0.001)
+        if any(kind == "bad" for (kind,) in items):
+            raise ValueError
+
+    disk.trouble = trouble
+
+    def caller(item: Any) -> bool:
+        try:
+            return bool(item * 2 == commit(item))
+        except (ValueError, StoreUnavailable):
+            return False
+
+    items = [(kind,) for kind in kinds]
+    answers = in_threads([partial(caller, item) for item in items])
+    assert sorted(item for item, answer in zip(items, answers, strict=True) if answer) == sorted(disk.kept)

@@ -1,0 +1,128 @@
+"""The contract of failing: locked, full or broken underneath, a method raises StoreUnavailable and has done nothing.
+
+Every method that writes is in WRITES, every method that only reads in READS.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inbox.errors import StoreUnavailable
+from inbox.store.base import Archive, Filter, Inlet, Outcome, Work
+from tests.store.stores import SqliteStore, claimed, event, handler, invalid, refusal, routed
+
+Call = Callable[[SqliteStore], Any]
+
+WRITES: dict[str, Call] = {
+    "Inlet.add_event": lambda store: store.inlet.add_event(event("new", b"x" * 20_000)),
+    "Inlet.add_refusal": lambda store: store.inlet.add_refusal(refusal(padding=20_000)),
+    "Inlet.probe": lambda store: store.inlet.probe(),
+    "Work.remember": lambda store: store.work.remember([handler("m.f"), handler("n.f")], 200.0),
+    "Work.route": lambda store: store.work.route(1, {f"m.f{n}": True for n in range(200)}, 100.0),
+    "Work.claim": lambda store: store.work.claim(2, token="t2", worker="w" * 20_000, at=100.0, lease=30.0),
+    "Work.heartbeat": lambda store: store.work.heartbeat(1, "t1", 500.0),
+    "Work.finish": lambda store: store.work.finish(1, "t1", Outcome("dead", "error", error="x" * 20_000), 101.0),
+    "Archive.remember": lambda store: store.archive.remember([handler("m.f")], 200.0),
+    "Archive.add_replay": lambda store: store.archive.add_replay(
+        at=1.0, who="x" * 20_000, why="", selection="{}", handler=None
+    ),
+    "Archive.replay": lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=100.0),
+    "Archive.settle": lambda store: store.archive.settle(3, status="unhandled", type="t" * 20_000, violations=None),
+    "Archive.end_replay": lambda store: store.archive.end_replay(1, at=2.0, events=1, deliveries=1),
+}
+LARGE = ("Inlet.add_event", "Inlet.add_refusal", "Work.route", "Work.claim", "Work.finish", "Archive.settle")
+"""Those that need more than a page here."""
+
+READS: dict[str, Call] = {
+    "Work.handlers": lambda store: store.work.handlers(),
+    "Work.event_head": lambda store: store.work.event_head(1),
+    "Work.holds": lambda store: store.work.holds(1, "t1", 101.0),
+    "Work.unrouted": lambda store: store.work.unrouted(10),
+    "Work.waiting": lambda store: store.work.waiting(1e9, 10),
+    "Archive.events": lambda store: store.archive.events(Filter(), 10),
+    "Archive.count": lambda store: store.archive.count(Filter()),
+    "Archive.event": lambda store: store.archive.event(1),
+    "Archive.request": lambda store: store.archive.request(1),
+    "Archive.sources": lambda store: store.archive.sources(),
+    "Archive.backlog": lambda store: store.archive.backlog(),
+    "Archive.refusals": lambda store: store.archive.refusals(None, 10),
+    "Archive.handlers": lambda store: store.archive.handlers(),
+    "Archive.replays": lambda store: list(store.archive.replays(10)),
+}
+
+
+@pytest.fixture
+def busy(impatient: SqliteStore) -> SqliteStore:
+    """A store with something of everything: event 1 is unrouted, delivery 1 of event 2 runs, event 3 is quarantined."""
+    impatient.inlet.add_event(event("first"))
+    routed(impatient, "m.f", "m.g", key="second")
+    claimed(impatient, 1)
+    impatient.inlet.add_event(invalid("third"))
+    impatient.inlet.add_refusal(refusal())
+    impatient.archive.add_replay(at=1.0, who="ann", why="", selection="{}", handler=None)
+    impatient.work.remember([handler("m.f")], 100.0)
+    return impatient
+
+
+def methods(role: type) -> set[str]:
+    """Return the public methods of a protocol, by role."""
+    return {f"{role.__name__}.{name}" for name in vars(role) if not name.startswith("_") and name != "close"}
+
+
+def test_every_method_is_tested() -> None:
+    """A method that is added to a role belongs into one of the two tables."""
+    assert set().union(*map(methods, (Inlet, Work, Archive))) == set(WRITES) | set(READS)
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("trouble", ["locked", "read_only", "no_writing"])
+def test_trouble_is_unavailable_and_changes_nothing(busy: SqliteStore, trouble: str, name: str) -> None:
+    """Another program's lock, a database that cannot be changed, a disk that refuses: and works again afterwards."""
+    _ = busy.inlet, busy.work, busy.archive
+    before = busy.dump()
+    with getattr(busy, trouble)(), pytest.raises(StoreUnavailable):
+        WRITES[name](busy)
+    assert before == busy.dump()
+    WRITES[name](busy)
+    assert before != busy.dump()
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("trouble", ["full", "nearly_full"])
+def test_full_disk_is_unavailable_and_leaves_no_half(busy: SqliteStore, trouble: str, name: str) -> None:
+    """What does not fit entirely is not there at all, whether the disk was full before or became so in the middle."""
+    _ = busy.inlet, busy.work, busy.archive
+    before = busy.dump()
+    with getattr(busy, trouble)(), pytest.raises(StoreUnavailable):
+        WRITES[name](busy)
+    assert before == busy.dump()
+    WRITES[name](busy)
+    assert before != busy.dump()
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("trouble", ["locked", "read_only", "no_writing", "full"])
+def test_reading_goes_on_in_trouble(busy: SqliteStore, trouble: str, name: str) -> None:
+    """Whatever keeps the writers waiting, readers see what they saw before."""
+    expected = READS[name](busy)
+    _ = busy.inlet, busy.work, busy.archive
+    with getattr(busy, trouble)():
+        assert expected == READS[name](busy)
+
+
+def test_locked_store_can_be_opened_and_read(busy: SqliteStore) -> None:
+    """Looking at the inbox works while a long write goes on."""
+    with busy.locked():
+        assert 2 == len(busy.open_work().waiting(1e9, 10))
+        assert 3 == busy.archive.count(Filter())
+
+
+def test_event_refused_on_a_full_disk_is_accepted_later(busy: SqliteStore) -> None:
+    """The sender's next try is told "accepted", not "duplicate", and other events are as they were."""
+    new = event("large", b"x" * (1 << 20))
+    with busy.full(), pytest.raises(StoreUnavailable):
+        busy.inlet.add_event(new)
+    stored = busy.inlet.add_event(new)
+    assert ("accepted", new.request) == (stored.outcome, busy.archive.request(stored.id))
+    assert "duplicate" == busy.inlet.add_event(event("first")).outcome

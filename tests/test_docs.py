@@ -1,0 +1,118 @@
+"""Documentation that a test fails on: every command, setting, provider and status is there, and what is shown works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from inbox.cli import main
+from inbox.config import InboxSettings, ServerSettings, WorkerSettings
+from inbox.providers import PROVIDERS
+from inbox.providers.base import Provider
+from inbox.store.base import EVENT_STATUSES
+from inbox.web.statuses import STATUSES
+from tests.acceptance.place import Place, eventually
+from tests.conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text()
+TEMPLATE = (PROJECT / "inbox" / "cli" / "template.toml").read_text()
+
+
+def reference() -> str:
+    """Return the reference of all commands, made from the commands themselves."""
+    parts = []
+    for name, command in sorted(main.commands.items()):
+        context = click.Context(command, info_name=f"inbox {name}")
+        usage = command.get_usage(context).removeprefix("Usage: ")
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        listed = " ".join(f"`{'/'.join(option.opts)}`" for option in options)
+        first = (command.help or "").strip().splitlines()[0]
+        parts.append(f"- `{usage.replace(' [OPTIONS]', '')}`: {first}" + (f" {listed}" if listed else ""))
+    return "\n".join(parts)
+
+
+def test_the_command_reference_is_what_the_commands_say() -> None:
+    """The generated part of the README is up to date; INBOX_WRITE_DOCS=1 writes it."""
+    pattern = re.compile(r"(<!-- generated: commands -->\n).*?(<!-- end -->)", re.DOTALL)
+    wanted = pattern.sub(lambda found: f"{found[1]}\n{reference()}\n\n{found[2]}", README)
+    if os.environ.get("INBOX_WRITE_DOCS"):
+        (PROJECT / "README.md").write_text(wanted)
+    assert wanted == README
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_is_in_the_readme_and_documents_itself(name: str) -> None:
+    """The README lists it; its own docstring is complete."""
+    assert f"| `{name}` |" in README
+
+
+def test_every_status_is_in_the_readme() -> None:
+    """HTTP statuses with their codes, and what an event can be."""
+    codes = {f"| {status} | `{error.code}`" for error, status in STATUSES.items() if hasattr(error, "code")}
+    assert [] == [row for row in codes if row not in README]
+    assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in README]
+
+
+@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, Provider])
+def test_every_setting_is_in_the_manual(cls: type) -> None:
+    """inbox.toml as `inbox init` writes it names every setting, and shows the default that applies."""
+    for item in fields(cls):
+        shown = re.search(rf"^#?\s*{item.name}\s*=\s*(.+?)(?:\s+#.*)?$", TEMPLATE, re.MULTILINE)
+        assert shown is not None, item.name
+        if cls is not Provider and item.default not in ("",):
+            assert str(item.default) == shown[1].strip('"'), item.name
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in a README names a file that is there."""
+    for readme in [PROJECT / "README.md", *PROJECT.glob("*/README.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme.read_text()):
+            assert (readme.parent / target).exists(), f"{readme}: {target}"
+
+
+def block(name: str) -> str:
+    """Return the code of a marked block of the README."""
+    found = re.search(rf"<!-- tour:{name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found is not None, name
+    return found[1]
+
+
+def shell(place: Place, script: str) -> str:
+    """Run the lines of a block as a reader would, with this environment's `inbox`."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=place.folder,
+        env={**place.environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 0 == done.returncode, f"{shlex.quote(script)}: {done.stdout}{done.stderr}{place.log_text()}"
+    return done.stdout
+
+
+def test_the_tour_works(place: Place) -> None:
+    """Every step of the README's tour does what the text around it says."""
+    place.configure()
+    place.start()
+    assert "accepted" in shell(place, block("send"))
+    place.until_status(1, "succeeded")
+    assert (place.folder / "data" / "roomz.db").exists()
+    assert "mismatch" in shell(place, block("refused"))
+    place.stop()
+    place.handler("tour", block("handler"))
+    place.start()
+    assert "somebody broke this" in shell(place, block("broken"))
+    place.stop()
+    place.handler("tour", block("handler").replace('raise RuntimeError("somebody broke this")', 'return "hello"'))
+    place.start()
+    eventually(lambda: "handlers.loaded" in place.log_text(), "the worker is there")
+    assert "the handler is repaired" in shell(place, block("replay"))
+    place.until_status(2, "succeeded")
