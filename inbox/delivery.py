@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -16,17 +17,20 @@ from typing import Any, Protocol
 
 import structlog
 
-from inbox.errors import Discard, Malformed, Retry
+from inbox.errors import Discard, Malformed, Retry, StoreUnavailable
 from inbox.guard import Guard, HandlerTimeout
 from inbox.models import Claimed, Event, HandlerSpec, Handles, Payload, Request, utc
 from inbox.plugins import Handler, Registry
-from inbox.store.base import Outcome, Work
+from inbox.store.base import Finished, Outcome, Work
 
 log = structlog.get_logger("inbox.delivery")
 
 SWEEP_LIMIT = 5000
 SWEEP_AHEAD = 90.0
 """Seconds; what is due later is left to the next sweep, which comes every minute."""
+
+FINISH_PAUSE = 0.5
+"""Seconds between two tries to record an outcome."""
 
 MAX_VALUE = 4096
 MAX_ERROR = 8000
@@ -61,6 +65,7 @@ class Dispatcher:
         lease: float = 30.0,
         max_crashes: int = 3,
         jitter: Callable[[float, float], float] = random.uniform,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._registry = registry
         self._work = work
@@ -71,6 +76,7 @@ class Dispatcher:
         self._lease = lease
         self._max_crashes = max_crashes
         self._jitter = jitter
+        self._pause = pause
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     @property
@@ -98,11 +104,10 @@ class Dispatcher:
         if claimed is None:
             return
         outcome = self._attempt(claimed)
-        now = self._clock()
-        finished = self._work.finish(claimed.id, token, outcome, now)
+        finished = self._finish(claimed, outcome)
         self._report(claimed, outcome, finished.held, finished.event_status)
         if finished.held and outcome.due_at is not None:
-            self._wake.delivery(claimed.id, max(0.0, outcome.due_at - now))
+            self._wake.delivery(claimed.id, max(0.0, outcome.due_at - self._clock()))
 
     def sweep(self) -> int:
         """Wake the queue for everything that waits in the store, and return how much that was."""
@@ -144,6 +149,19 @@ class Dispatcher:
             return self._retry(claimed, mark, "retry", str(error), error.after)
         except BaseException as error:  # also SystemExit: a handler that tries to leave must not take the worker along
             return self._retry(claimed, mark, "error", described(error))
+
+    def _finish(self, claimed: Claimed, outcome: Outcome) -> Finished:
+        """Record the outcome; a store that is full or locked is asked again until about the end of the lease.
+
+        The work is done: giving up early would run it again, and count as a crash. Raises StoreError.
+        """
+        for _ in range(int(self._lease / FINISH_PAUSE)):
+            try:
+                return self._work.finish(claimed.id, claimed.token, outcome, self._clock())
+            except StoreUnavailable as error:
+                log.warning("delivery.not_recorded", delivery=claimed.id, error=str(error), then="trying again")
+                self._pause(FINISH_PAUSE)
+        return self._work.finish(claimed.id, claimed.token, outcome, self._clock())
 
     def _event(self, claimed: Claimed) -> Event:
         try:

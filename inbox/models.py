@@ -237,8 +237,11 @@ class Event:
 
     @property
     def idempotency_key(self) -> str:
-        """Return 32 hex digits made of source, event key and handler name."""
-        return sha256("\0".join((self.source, self.key, self.handler)).encode()).hexdigest()[:32]
+        """Return 32 hex digits made of source, event key, event id and handler name.
+
+        The id tells events apart whose keys are equal: conflicts, and those beyond the sender's dedupe window.
+        """
+        return sha256("\0".join((self.source, self.key, str(self.id), self.handler)).encode()).hexdigest()[:32]
 
     @property
     def body(self) -> bytes:

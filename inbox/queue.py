@@ -4,6 +4,7 @@ The queue's file is not fsynced and may be deleted at any time: `sweep`, at star
 the store. The one owner of huey in this package.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -40,10 +41,11 @@ class Jobs(Protocol):
 
 
 class Storage(SqliteStorage):  # type: ignore[misc]
-    """huey's SQLite storage that notices when its file was deleted or is damaged, and begins a new one."""
+    """huey's SQLite storage that notices when its files were deleted or are damaged, and begins new ones."""
 
     _conn: sqlite3.Connection | None
-    _inode: int | None = None
+    _identity: tuple[int | None, int | None] = (None, None)
+    """The database file and its log as they were opened; without its log a connection writes where nobody reads."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -53,8 +55,8 @@ class Storage(SqliteStorage):  # type: ignore[misc]
     def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
         """Yield a cursor on the file that is there now."""
         with self.lock:
-            if self._conn is not None and self._file() != self._inode:
-                self.close()
+            if self._conn is not None and self._files() != self._identity:
+                self._set_aside("its log was deleted or replaced")
             if self._conn is None:
                 self._open()
             try:
@@ -62,7 +64,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
                     yield cursor
             except sqlite3.DatabaseError as error:
                 if _is_damage(error):
-                    self._set_aside(error)
+                    self._set_aside(str(error))
                 raise
 
     def dequeue(self) -> Any:
@@ -80,11 +82,11 @@ class Storage(SqliteStorage):  # type: ignore[misc]
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
-            self._set_aside(error)
+            self._set_aside(str(error))
             self._connect()
 
     def _connect(self) -> None:
-        self._inode = self._file()
+        self._identity = (_inode(self.filename), None)
         connection: sqlite3.Connection = self._create_connection()
         try:
             for statement in self.ddl:
@@ -92,24 +94,28 @@ class Storage(SqliteStorage):  # type: ignore[misc]
         except BaseException:
             connection.close()
             raise
-        self._conn, self._inode = connection, self._file()
+        self._conn, self._identity = connection, self._files()
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Rename the damaged file, unless somebody else has done so; it held wake-ups only, which the sweep repeats."""
+    def _set_aside(self, why: str) -> None:
+        """Close the file and rename it, unless it is gone already; it held wake-ups only, which the sweep repeats."""
         self.close()
-        if self._file() != self._inode:
+        if _inode(self.filename) != self._identity[0]:
             return
         with suppress(FileNotFoundError):
             Path(self.filename).replace(f"{self.filename}{ASIDE}")
         for suffix in ("-wal", "-shm"):
             Path(f"{self.filename}{suffix}").unlink(missing_ok=True)
-        log.error("queue.damaged", file=self.filename, error=str(error), then=f"set aside as *{ASIDE}, begun anew")
+        log.error("queue.damaged", file=self.filename, why=why, then=f"set aside as *{ASIDE}, begun anew")
 
-    def _file(self) -> int | None:
-        try:
-            return Path(self.filename).stat().st_ino
-        except FileNotFoundError:
-            return None
+    def _files(self) -> tuple[int | None, int | None]:
+        return _inode(self.filename), _inode(f"{self.filename}-wal")
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 – several times per message, and Path is much slower
+    except FileNotFoundError:
+        return None
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -94,7 +94,7 @@ class Replayer:
                 self._archive.settle(event_id, status="unhandled", type=event_type, violations=None)
             return Replayed(event_id, problem="no handler")
         if event["status"] == "quarantined":
-            self._archive.settle(event_id, status="processing", type=event_type, violations=None)
+            self._archive.settle(event_id, status="quarantined", type=event_type, violations=None)
         counts: Counter[str] = Counter()
         for spec in specs:
             result, delivery_id = self._archive.replay(

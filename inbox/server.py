@@ -77,7 +77,7 @@ def check(runtime: Runtime) -> None:
         runtime.inlet.close()
 
 
-def wait_for_port(runtime: Runtime, seconds: float = 3.0) -> None:
+def wait_for_port(runtime: Runtime, seconds: float = 2.0) -> None:
     """Raise ConfigError if another process still listens on the port after so many seconds.
 
     The kernel would let two receivers of one user share it, and give each a part of the requests.

@@ -1,6 +1,7 @@
 """Deliveries: outcomes, retries, fan-out, leases, crashes, parking, the sweep."""
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,38 @@ def test_routing_and_delivering_twice_does_nothing_more(inbox: Inbox, handlers: 
     assert ["succeeded"] == results(inbox)
     with pytest.raises(NotFound):
         inbox.event(99)
+
+
+def test_an_outcome_that_cannot_be_written_is_tried_again(inbox: Inbox, handlers: Path, logs: list[Any]) -> None:
+    """The handler is done but the store is locked: it is not run again, the outcome is written when that is possible."""
+    write(handlers, '@handles("roomz")\ndef one(event): return "done"')
+    inbox.receive("roomz")
+    kind_and_number = inbox.queue.take()
+    assert kind_and_number is not None
+    inbox.dispatcher.route(kind_and_number[1])
+    work = inbox.dispatcher._work
+    work._connection._patience = 0.01  # type: ignore[attr-defined]
+    other = sqlite3.connect(inbox.runtime.settings.database, isolation_level=None)
+    original = inbox.dispatcher._attempt
+
+    def then_locked(claimed: Any) -> Any:
+        outcome = original(claimed)
+        other.execute("BEGIN IMMEDIATE")
+        return outcome
+
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            other.execute("ROLLBACK")
+
+    inbox.dispatcher._attempt = then_locked  # type: ignore[method-assign]
+    inbox.dispatcher._pause = pause
+    inbox.dispatcher.deliver(1)
+    other.close()
+    assert (2, ["succeeded"], 0) == (len(pauses), results(inbox), deliveries(inbox)["own.one"]["crashes"])
+    assert 2 == names(logs).count("delivery.not_recorded")
 
 
 def test_an_event_of_a_removed_source_is_still_delivered(inbox: Inbox, handlers: Path) -> None:

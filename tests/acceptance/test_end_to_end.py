@@ -163,8 +163,8 @@ def test_nothing_keeps_running_when_the_supervisor_is_killed(place: Place) -> No
     """kill -9 of `inbox run`: receiver and worker notice and end by themselves."""
     place.configure()
     place.start()
+    eventually(lambda: len(descendants(place.pid)) >= 5, "receiver and worker have their processes")
     everything = descendants(place.pid)
-    assert len(everything) >= 5
     place.stop(signal.SIGKILL)
     eventually(lambda: not [pid for pid in everything if alive(pid)], "every process ends")
 

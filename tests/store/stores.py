@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from inbox.store.sqlite import open_archive, open_inlet, open_work
 from inbox.store.sqlite.connection import Connection
 
 T = TypeVar("T")
+PROJECT = Path(__file__).parents[2]
 Role = TypeVar("Role", Inlet, Work, Archive)
 
 
@@ -32,7 +33,7 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._open = ExitStack()
+        self._opened: list[Inlet | Work | Archive] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -55,8 +56,9 @@ class SqliteStore:
         return self._closing(open_work(self.path, patience=self.patience))
 
     def close(self) -> None:
-        """Close everything that was opened."""
-        self._open.close()
+        """Close everything that was opened; what is used afterwards opens again, and wants to be closed again."""
+        for role in self._opened:
+            role.close()
 
     def dump(self) -> list[str]:
         """Return everything that is stored, as another program sees it."""
@@ -116,7 +118,7 @@ class SqliteStore:
             connection.execute(f"PRAGMA {then}")
 
     def _closing(self, role: Role) -> Role:
-        self._open.callback(role.close)
+        self._opened.append(role)
         return role
 
 

@@ -1,4 +1,4 @@
-"""Group commit: who comes while another writes is written with others, told what became of it, and never left hanging."""
+"""Group commit: who comes while another writes is written with others, is told the truth, and never left hanging."""
 
 import threading
 import time
@@ -119,11 +119,11 @@ def test_caller_that_waited_too_long_is_never_written() -> None:
 def test_caller_whose_batch_is_being_written_waits_for_the_outcome() -> None:
     """Patience is for the turn; the answer then is the truth, however long the disk takes."""
     disk = Disk()
-    commit = GroupCommit(disk.write, patience=0.5)
+    commit = GroupCommit(disk.write, patience=1.0)
     with queued(commit, disk, 0, 1, 2) as futures:
         disk.gate.release()
         assert disk.entered.acquire(timeout=LONG)
-        time.sleep(0.7)
+        time.sleep(1.1)
         assert [False, False] == [future.done() for future in futures[1:]]
         disk.gate.release()
         assert [2, 4] == [future.result(LONG) for future in futures[1:]]

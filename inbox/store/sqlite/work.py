@@ -39,7 +39,7 @@ _HEARTBEAT = "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? A
 _FINISH = """
 UPDATE deliveries
 SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = coalesce(:due_at, due_at),
-    finished_at = :finished_at, value = :value, error = :error
+    finished_at = :finished_at, value = :value, error = :error, attempts = attempts - (:status = 'parked')
 WHERE id = :id AND token = :token AND status = 'running'
 RETURNING event_id
 """

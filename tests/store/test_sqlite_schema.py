@@ -1,0 +1,207 @@
+"""The SQLite file itself: made once, recognised, refused if it is not ours, and read through its indexes."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store import sqlite
+from inbox.store.base import Filter, Outcome
+from inbox.store.sqlite import schema
+from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, in_processes, refusal, routed
+
+TABLES = [
+    "_sqlite_migrations",
+    "attempts",
+    "bodies",
+    "deliveries",
+    "events",
+    "handlers",
+    "probes",
+    "refusals",
+    "replays",
+]
+INDEXES = [
+    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_conflict",
+    "events_key", "events_source", "events_status", "events_unrouted",
+    "idx__sqlite_migrations_migration_set_name", "refusals_source",
+]  # fmt: skip
+OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
+
+
+def run(path: Path, *statements: str) -> list[Any]:
+    """Run statements as another program does, and return the rows of the last."""
+    connection = sqlite3.connect(path)
+    try:
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        connection.commit()
+        return rows
+    finally:
+        connection.close()
+
+
+def names(path: Path, kind: str) -> list[str]:
+    """Return the names of the tables or indexes that somebody created."""
+    sql = f"SELECT name FROM sqlite_schema WHERE type = '{kind}' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
+    return [name for (name,) in run(path, sql)]
+
+
+@pytest.mark.parametrize("empty_file", [False, True])
+def test_migrations_make_the_schema(tmp_path: Path, empty_file: bool) -> None:
+    """A new file, or an empty one, has exactly these tables and indexes, our mark, and every migration once."""
+    path = tmp_path / "inbox.db"
+    if empty_file:
+        path.touch()
+    for make in OPEN:
+        make(path).close()
+    assert (TABLES, INDEXES) == (names(path, "table"), names(path, "index"))
+    assert [("inbox", name) for name in schema.KNOWN] == run(
+        path, "SELECT migration_set, name FROM _sqlite_migrations ORDER BY id"
+    )
+    assert [(schema.APPLICATION_ID,)] == run(path, "PRAGMA application_id")
+
+
+def test_every_migration_is_known() -> None:
+    """The list that tells newer databases apart is the list of migrations."""
+    assert list(schema.KNOWN) == [migration.name for migration in schema.migrations._migrations]
+
+
+def _open_from_process(folder: Path, number: int, wait: Callable[[], object]) -> str:
+    wait()
+    store = SqliteStore(folder)
+    outcome = store.inlet.add_event(event("same")).outcome
+    store.close()
+    return outcome
+
+
+def test_processes_that_open_at_once_migrate_once(tmp_path: Path) -> None:
+    """Of 4 processes on a new file one makes it; all can use it."""
+    outcomes = in_processes(4, _open_from_process, tmp_path)
+    assert ["accepted", "duplicate", "duplicate", "duplicate"] == sorted(outcomes)
+    assert [(len(schema.KNOWN),)] == run(tmp_path / "inbox.db", "SELECT count(*) FROM _sqlite_migrations")
+
+
+def test_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is one transaction; the next try begins from the start."""
+    path = tmp_path / "inbox.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_FIRST", f"{schema._FIRST}; CREATE TABLE broken (")
+        with pytest.raises(StoreUnusable, match="incomplete input"):
+            sqlite.open_work(path)
+    assert [] == names(path, "table")
+    sqlite.open_work(path).close()
+    assert TABLES == names(path, "table")
+
+
+@pytest.mark.parametrize("make", OPEN)
+def test_newer_database_is_refused(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    """The message names what the database has, and what to do."""
+    path = tmp_path / "inbox.db"
+    make(path).close()
+    run(path, "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('inbox', '0099_later', '')")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match=r"newer webhook-inbox \(it has 0099_later\): upgrade"):
+        make(path)
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_database_of_another_program_is_refused_and_untouched(tmp_path: Path, journal: str) -> None:
+    """Not a byte of it changes, and nothing is left beside it."""
+    path = tmp_path / "inbox.db"
+    run(path, f"PRAGMA journal_mode = {journal}", "CREATE TABLE events (a)", "INSERT INTO events VALUES (1)")
+    before = path.read_bytes()
+    for make in OPEN:
+        with pytest.raises(StoreUnusable, match="another program's database: name a file of its own"):
+            make(path)
+    assert before == path.read_bytes()
+    assert [path] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["garbage", "short garbage", "truncated", "overwritten"])
+def test_damaged_database_is_refused(tmp_path: Path, damage: str) -> None:
+    """The message says that it is damaged, and the file is left for whoever repairs it."""
+    path = tmp_path / "inbox.db"
+    sqlite.open_inlet(path).close()
+    good = path.read_bytes()
+    bad = {
+        "garbage": b"no database at all " * 1000,
+        "short garbage": b"notes",
+        "truncated": good[: len(good) // 2],
+        "overwritten": good[:100] + b"\xff" * 3996 + good[4096:],
+    }[damage]
+    path.write_bytes(bad)
+    for make in OPEN:
+        with pytest.raises(StoreUnusable, match=r"^the database is damaged, or not an inbox: "):
+            make(path)
+    assert bad == path.read_bytes()
+
+
+@pytest.mark.parametrize("make", OPEN)
+def test_missing_folder_is_unavailable(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    """As a volume is that is not mounted yet; it is named, and not made."""
+    with pytest.raises(StoreUnavailable, match=rf"folder of the database does not exist: {tmp_path}/missing$"):
+        make(tmp_path / "missing" / "inbox.db")
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        make(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
+    "event accepted": ("inlet", lambda store: store.inlet.add_event(event("new", since=50.0))),
+    "event again": ("inlet", lambda store: store.inlet.add_event(event("k1"))),
+    "event conflicts": ("inlet", lambda store: store.inlet.add_event(event("k1", b"other"))),
+    "refusal": ("inlet", lambda store: store.inlet.add_refusal(refusal())),
+    "head": ("work", lambda store: store.work.event_head(1)),
+    "route": ("work", lambda store: store.work.route(2, {"m.f": True}, 100.0)),
+    "claim": ("work", lambda store: store.work.claim(2, token="t2", worker="w", at=100.0, lease=1.0)),
+    "rescue": ("work", lambda store: store.work.claim(1, token="t2", worker="w", at=500.0, lease=1.0)),
+    "heartbeat": ("work", lambda store: store.work.heartbeat(1, "t1", 500.0)),
+    "holds": ("work", lambda store: store.work.holds(1, "t1", 100.0)),
+    "finish": ("work", lambda store: store.work.finish(1, "t1", Outcome("dead", "error"), 100.0)),
+    "unrouted": ("work", lambda store: store.work.unrouted(10)),
+    "waiting": ("work", lambda store: store.work.waiting(1e9, 10)),
+    "remember": ("work", lambda store: store.work.remember([handler("m.f")], 100.0)),
+    "events of a source": ("archive", lambda store: store.archive.events(Filter(source="acme"), 10)),
+    "events of a status": ("archive", lambda store: store.archive.events(Filter(status="dead", before=9), 10)),
+    "events of both": (
+        "archive",
+        lambda store: store.archive.events(Filter(source="acme", status="dead", after=0), 10),
+    ),
+    "count of a status": ("archive", lambda store: store.archive.count(Filter(status="dead"))),
+    "event": ("archive", lambda store: store.archive.event(1)),
+    "backlog": ("archive", lambda store: store.archive.backlog()),
+    "live delivery": ("archive", lambda store: store.archive.replay(1, "m.f", can_run=True, replay_id=1, at=1.0)),
+    "replay": ("archive", lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=1.0)),
+}
+PARTIAL = ("events_unrouted", "deliveries_waiting", "deliveries_running", "deliveries_parked")
+"""Indexes that hold only what is still to be done, so that reading all of one is no full scan."""
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_statement_scans_no_large_table(tmp_path: Path, name: str) -> None:
+    """What runs for each request, delivery or page finds its rows through an index, and sorts no more than those."""
+    role, call = HOT[name]
+    store = SqliteStore(tmp_path)
+    claimed(store, routed(store, "m.f", "m.g")[0])
+    for key in ("k2", "k3"):
+        store.inlet.add_event(event(key))
+    connection = connection_of(getattr(store, role)).database.conn
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    call(store)
+    connection.set_trace_callback(None)
+    hot = [statement for statement in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", statement)]
+    plans = {sql: [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in hot}
+    store.close()
+    assert plans
+    large = re.compile(r"SCAN (events|bodies|deliveries|attempts|d|o)\b(?! USING .*\b(" + "|".join(PARTIAL) + r")\b)")
+    slow = {sql: plan for sql, plan in plans.items() if any(large.match(step) for step in plan)}
+    assert {} == slow
+    if role == "archive" and name.startswith("events"):
+        assert not [step for plan in plans.values() for step in plan if "TEMP B-TREE" in step]
