@@ -25,12 +25,14 @@ Bound = TypeVar("Bound")
 
 @dataclass(frozen=True, kw_only=True)
 class InboxSettings:
-    """[inbox]: where things are. Relative paths start at the folder of inbox.toml."""
+    """[inbox]: where things are, and how much room they may take. Relative paths start at the folder of inbox.toml."""
 
     database: str = "sqlite:///inbox.db"
     queue: str = "queue.db"
     handlers: str = "handlers"
     schemas: str = "schemas"
+    reserved_bytes: int = 67_108_864
+    max_store_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +42,13 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     threads: int = 8
+    connections: int = 64
     tls_cert: str = ""
     tls_key: str = ""
     trusted_proxies: int = 0
     patience: float = 5.0
     max_waiting: int = 512
+    max_waiting_bytes: int = 67_108_864
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +154,13 @@ def _check(settings: Settings, file: str) -> None:
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
+        ("server.connections", server.connections, 1, 4096),
         ("server.trusted_proxies", server.trusted_proxies, 0, 10),
         ("server.patience", server.patience, 0.1, 60),
         ("server.max_waiting", server.max_waiting, 1, 100_000),
+        ("server.max_waiting_bytes", server.max_waiting_bytes, 1_048_576, 2**34),
+        ("inbox.reserved_bytes", settings.inbox.reserved_bytes, 0, 2**50),
+        ("inbox.max_store_bytes", settings.inbox.max_store_bytes, 0, 2**50),
         ("worker.processes", worker.processes, 1, 64),
         ("worker.lease", worker.lease, 0.5, 3600),
         ("worker.grace", worker.grace, 0.1, 600),

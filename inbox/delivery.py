@@ -115,6 +115,7 @@ class Dispatcher:
         for event_id in unrouted:
             self._wake.event(event_id)
         now = self._clock()
+        self._work.expire(now)
         waiting = self._work.waiting(now + SWEEP_AHEAD, SWEEP_LIMIT)
         for delivery_id, at in waiting:
             self._wake.delivery(delivery_id, max(0.0, at - now))

@@ -39,13 +39,17 @@ def content_digest(request: Request) -> bytes:
 
 def event_key(rules: Sequence[str], request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
     """Return the key by which copies of the same event are recognised; `digest` is its content_digest."""
+    rule = deciding_rule(rules, request, payload, verified)
+    found = verified.key if rule == "token" else find(rule, request, payload)
+    return _bounded(found) if found else f"sha256:{digest.hex()}"
+
+
+def deciding_rule(rules: Sequence[str], request: Request, payload: Payload, verified: Verified) -> str:
+    """Return the first rule that finds a key; "body" if none does."""
     for rule in rules:
-        if rule == "body":
-            break
-        found = verified.key if rule == "token" else find(rule, request, payload)
-        if found:
-            return _bounded(found)
-    return f"sha256:{digest.hex()}"
+        if rule == "body" or (verified.key if rule == "token" else find(rule, request, payload)):
+            return rule
+    return "body"
 
 
 def event_type(rules: Sequence[str], request: Request, payload: Payload) -> str:

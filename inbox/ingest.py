@@ -21,7 +21,7 @@ from inbox.errors import (
     Violation,
 )
 from inbox.identity import content_digest, printable
-from inbox.models import REDACTED, Headers, NewEvent, Payload, Refusal, Request, Stored, Verified
+from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
 from inbox.validation import Schemas, parse
@@ -77,16 +77,27 @@ class Receiver:
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
             request = request.replace(body=read(source.max_body))
-            verified = source.verify(request, at=at)
-            event = self._event(name, source, request, verified, at)
-            stored = self._inlet.add_event(event)
+            return self.ingest(name, source, request, at)
         except Refused as refusal:
             self._remember(name if source is not None else "", source, request, refusal, at)
             raise
+
+    def ingest(self, name: str, source: Provider, request: Request, at: float) -> Answer:
+        """Verify, read, check and store a whole request that came at the time `at`. Raises Refused and StoreError."""
+        verified = source.verify(request, at=at)
+        event = self._event(name, source, request, verified, at)
+        stored = self._inlet.add_event(event)
         if stored.wake:
             self._wake_up(stored)
         log.info("event." + stored.outcome, source=name, id=stored.id, type=event.type, key=event.key)
         return Answer(stored.outcome, stored.id, source.ack_status)
+
+    def source(self, name: str) -> Provider:
+        """Return a configured source. Raises UnknownSource."""
+        try:
+            return self._sources[name]
+        except KeyError:
+            raise UnknownSource(f"no source is called {name}; configured: {', '.join(self._sources)}") from None
 
     def probe(self) -> None:
         """Raise StoreError unless something can be written durably."""
@@ -110,6 +121,7 @@ class Receiver:
             verified_by=str(verified),
             violations=violations,
             dedupe_since=at - source.dedupe_for if source.dedupe_for else None,
+            bound=source.binds(redacted, payload, verified),
         )
 
     def _content(self, source: Provider, request: Request) -> tuple[Payload, tuple[Violation, ...]]:
@@ -155,11 +167,22 @@ class Receiver:
             remote=printable(request.remote)[:100],
             headers=bounded_headers(visible.headers),
             size=len(request.body),
+            held=_held(source, request, refused, at),
         )
         try:
-            self._inlet.add_refusal(refusal)
+            kept = self._inlet.add_refusal(refusal)
         except StoreError as error:
             log.warning("refusal.not_recorded", source=name, error=str(error))
+            return
+        if refusal.held is not None:
+            log.warning("request.held" if kept else "request.not_held", source=name)
+
+
+def _held(source: Provider | None, request: Request, refused: Refused, at: float) -> Held | None:
+    """Return the request as it is to be kept, if the source keeps what is not authentic."""
+    if source is None or source.on_unverified != "hold" or not isinstance(refused, NotAuthentic):
+        return None
+    return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes)
 
 
 def payload_of(source: Provider, request: Request) -> Payload:

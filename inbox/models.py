@@ -106,7 +106,8 @@ class NewEvent:
     """An authentic request on its way into the store; secrets are already redacted.
 
     `body_digest` is of the body as received, `content_digest` of what is stored; `dedupe_since` is the time from
-    which an equal key still counts as the same event, None for always.
+    which an equal key still counts as the same event, None for always. `bound` says that the sender's proof does not
+    cover the key: the same content under another key is then a conflict, because it may be a captured request.
     """
 
     source: str
@@ -119,6 +120,7 @@ class NewEvent:
     verified_by: str
     violations: tuple[Violation, ...] = ()
     dedupe_since: float | None = None
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,22 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A request that was refused as not authentic and is kept as it came, so that it can be verified again.
+
+    It is kept only while its source has fewer than `max_requests` of them with less than `max_bytes` in all, and
+    until `expires_at`.
+    """
+
+    request: Request
+    expires_at: float
+    max_requests: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that was not accepted, as it is remembered. Never holds the body."""
+    """A request that was not accepted, as it is remembered. Holds the body only in `held`."""
 
     source: str
     at: float
@@ -146,6 +162,7 @@ class Refusal:
     remote: str
     headers: Headers
     size: int | None
+    held: Held | None = None
 
 
 @dataclass(frozen=True)

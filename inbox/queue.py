@@ -96,6 +96,13 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             raise
         self._conn, self._identity = connection, self._files()
 
+    def _set_journal_mode(self, conn: sqlite3.Connection) -> None:
+        try:
+            super()._set_journal_mode(conn)
+        except BaseException:
+            conn.close()
+            raise
+
     def _set_aside(self, why: str) -> None:
         """Close the file and rename it, unless it is gone already; it held wake-ups only, which the sweep repeats."""
         self.close()

@@ -19,6 +19,7 @@ from inbox.plugins import load as load_handlers
 from inbox.providers import build
 from inbox.providers.base import Provider
 from inbox.queue import Queue
+from inbox.release import Releaser
 from inbox.replay import Replayer
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
@@ -69,8 +70,15 @@ class Runtime:
     @cached_property
     def inlet(self) -> Inlet:
         """Return the receiver's side of the store."""
-        server = self.settings.server
-        return sqlite.open_inlet(self.settings.database, patience=server.patience, limit=server.max_waiting)
+        server, limits = self.settings.server, self.settings.inbox
+        return sqlite.open_inlet(
+            self.settings.database,
+            patience=server.patience,
+            limit=server.max_waiting,
+            max_waiting_bytes=server.max_waiting_bytes,
+            reserved_bytes=limits.reserved_bytes,
+            max_store_bytes=limits.max_store_bytes,
+        )
 
     @cached_property
     def archive(self) -> Archive:
@@ -141,6 +149,11 @@ class Runtime:
     def replayer(self) -> Replayer:
         """Return what replays old events."""
         return Replayer(self.archive, self.sources, self.schemas, self.queue.delivery, self.clock)
+
+    @cached_property
+    def releaser(self) -> Releaser:
+        """Return what verifies held requests again."""
+        return Releaser(self.receiver, self.archive)
 
     def read(self, source: str, request: Request) -> Payload:
         """Return the payload of a stored request, also of a source that is no longer configured. Raises Malformed."""

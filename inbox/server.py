@@ -33,7 +33,7 @@ def application() -> WSGIApplication:
     runtime = Runtime.from_environment()
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return create_app(runtime.receiver, trusted_proxies=runtime.settings.server.trusted_proxies)
+    return create_app(runtime.receiver, runtime.settings.server)
 
 
 def serve(runtime: Runtime) -> None:
@@ -58,7 +58,7 @@ def serve(runtime: Runtime) -> None:
         address=server.host,
         port=server.port,
         workers=1,
-        blocking_threads=server.threads,
+        blocking_threads=max(server.threads, server.connections),
         log_level=LogLevels.error,
         ssl_cert=cert,
         ssl_key=key,

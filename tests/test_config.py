@@ -164,9 +164,13 @@ def test_wrong_type_names_the_right_one(tmp_path: Path, text: str, expected: str
 RANGES = [
     ("server.port", 1, 65535),
     ("server.threads", 1, 256),
+    ("server.connections", 1, 4096),
     ("server.trusted_proxies", 0, 10),
     ("server.patience", 0.1, 60),
     ("server.max_waiting", 1, 100_000),
+    ("server.max_waiting_bytes", 1_048_576, 2**34),
+    ("inbox.reserved_bytes", 0, 2**50),
+    ("inbox.max_store_bytes", 0, 2**50),
     ("worker.processes", 1, 64),
     ("worker.lease", 0.5, 3600),
     ("worker.grace", 0.1, 600),
@@ -197,7 +201,7 @@ def test_every_number_has_a_range() -> None:
     """A numeric setting without a range is a mistake, here or in the configuration."""
     numeric = {
         f"{table}.{item.name}"
-        for table, cls in (("server", ServerSettings), ("worker", WorkerSettings))
+        for table, cls in (("inbox", InboxSettings), ("server", ServerSettings), ("worker", WorkerSettings))
         for item in fields(cls)
         if type(item.default) in (int, float)
     }

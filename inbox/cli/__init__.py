@@ -8,7 +8,7 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import look, processes, replay, send, setup
+from inbox.cli import look, processes, release, replay, send, setup, torture
 from inbox.errors import InboxError
 
 
@@ -42,5 +42,13 @@ def main(config: Path | None, log_level: str) -> None:
     log.configure(log_level)
 
 
-for command in (*setup.COMMANDS, *processes.COMMANDS, *look.COMMANDS, *replay.COMMANDS, *send.COMMANDS):
+for command in (
+    *setup.COMMANDS,
+    *processes.COMMANDS,
+    *look.COMMANDS,
+    *release.COMMANDS,
+    *replay.COMMANDS,
+    *send.COMMANDS,
+    *torture.COMMANDS,
+):
     main.add_command(command)

@@ -20,7 +20,7 @@ from inbox.store.base import EVENT_STATUSES, Filter
 
 Command = Callable[..., Any]
 
-COUNTS = ("duplicates", "conflicts", "quarantined", "dead", "refusals")
+COUNTS = ("duplicates", "conflicts", "quarantined", "dead", "refusals", "held")
 
 
 def filters(command: Command) -> Command:

@@ -50,10 +50,17 @@ def worker() -> None:
 
 
 def _end_with_supervisor() -> bool:
-    """See to it that this process ends when its supervisor does; return whether it has one."""
-    parent = os.getppid()
-    if os.environ.get(supervisor.PARENT) != str(parent):
+    """See to it that this process ends when its supervisor does; return whether it has one.
+
+    Ends it at once if the supervisor died before this was reached: nobody would restart it, nor stop it. The variable
+    is for this process alone, not for what a handler starts.
+    """
+    named, parent = os.environ.pop(supervisor.PARENT, ""), os.getppid()
+    if not named:
         return False
+    if named != str(parent):
+        log.error("supervisor.gone", supervisor=named, then="this process ends")
+        raise click.exceptions.Exit(1)
     on_orphaned(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
     return True
 

@@ -29,6 +29,9 @@ class Provider:
     event_id     rules for the event key, first hit wins; see `inbox.identity.RULES`
     event_type   rules for the type, first hit wins
     dedupe_for   seconds in which an equal key is the same event; 0 is for ever
+    on_unverified  "hold": keep what is not authentic, as it came, to be verified again; the answer is still 401
+    hold_requests, hold_bytes, hold_for
+                 at most so many held requests, bytes of them, and seconds
     """
 
     name: ClassVar[str]
@@ -45,6 +48,10 @@ class Provider:
     event_id: tuple[str, ...] = ("body",)
     event_type: tuple[str, ...] = ()
     dedupe_for: float = 0.0
+    on_unverified: Literal["refuse", "hold"] = "refuse"
+    hold_requests: int = 1000
+    hold_bytes: int = 16 * MIB
+    hold_for: float = 7 * 86400.0
 
     @property
     def verifier(self) -> Verifier:
@@ -71,6 +78,14 @@ class Provider:
         """Return the key by which copies of the same event are recognised."""
         return identity.event_key(self.event_id, request, payload, verified, digest)
 
+    def covers(self, rule: str) -> bool:
+        """Tell whether the sender's proof covers what an event_id rule names, or is none that could be captured."""
+        return True
+
+    def binds(self, request: Request, payload: Payload, verified: Verified) -> bool:
+        """Tell whether the event's key could be changed by somebody who captured the request."""
+        return not self.covers(identity.deciding_rule(self.event_id, request, payload, verified))
+
     def query_payload(self, request: Request) -> Payload:
         """Return the data of a request that carries it in its query string."""
         return dict(parse_qsl(request.query, keep_blank_values=True, errors="replace"))
@@ -93,6 +108,8 @@ class Provider:
             raise ValueError(f"max_body must be 1 to {64 * MIB} bytes")
         if not self.dedupe_for >= 0:
             raise ValueError("dedupe_for must be 0 (for ever) or a number of seconds")
+        if self.hold_requests < 1 or self.hold_bytes < 1 or not 0 < self.hold_for < float("inf"):
+            raise ValueError("hold_requests, hold_bytes and hold_for must be positive")
         if not self.methods or not set(self.methods) <= {"POST", "PUT", "PATCH", "GET", "DELETE"}:
             raise ValueError("methods must be of POST, PUT, PATCH, GET, DELETE")
         for rule in (*self.event_id, *self.event_type):

@@ -22,7 +22,6 @@ from typing import ClassVar
 
 from inbox.models import Payload, Request, iso
 from inbox.providers.base import Provider
-from inbox.verifiers.base import Verifier
 from inbox.verifiers.hmac import Hmac
 
 _DEFAULT = "record.created"
@@ -40,7 +39,7 @@ class BreakcoldV2(Provider):
     event_type: tuple[str, ...] = ("json:/event", "header:X-Webhook-Event")
 
     @cached_property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Hmac:
         """Return HMAC-SHA256 in hex over timestamp and body."""
         return Hmac(
             header="X-Webhook-Signature",
@@ -59,6 +58,10 @@ class BreakcoldV2(Provider):
             "event": event_type or _DEFAULT,
             "data": _data(event_type or _DEFAULT, iso(at)),
         }
+
+    def covers(self, rule: str) -> bool:
+        """Tell whether the signature covers what a rule names."""
+        return self.verifier.covers(rule)
 
     def compose(self, payload: bytes, event_type: str, *, id: str, at: float) -> Request:
         """Return a request with the headers that name event and delivery."""

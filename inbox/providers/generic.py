@@ -96,7 +96,7 @@ class GenericHmac(_Generic):
     key_encoding: KeyEncoding = "utf8"
 
     @cached_property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Hmac:
         """Return HMAC with these settings."""
         return Hmac(
             header=self.header,
@@ -110,6 +110,10 @@ class GenericHmac(_Generic):
             tolerance=self.tolerance,
             key_encoding=self.key_encoding,
         )
+
+    def covers(self, rule: str) -> bool:
+        """Tell whether the signature covers what a rule names."""
+        return self.verifier.covers(rule)
 
     def compose(self, payload: bytes, event_type: str, *, id: str, at: float) -> Request:
         """Return a request with the headers that the rules and the template name."""
@@ -130,7 +134,7 @@ class GenericHmac(_Generic):
         signed_id = f"header:{self.id_header}".lower() if "{id}" in self.signed else ""
         if any(rule.startswith(("header:", "query:", "path")) and rule.lower() != signed_id for rule in self.event_id):
             found += (
-                "event_id names something that is not signed: a captured request can come again as another event",
+                "event_id names something that is not signed: the same content under another id becomes a conflict",
             )
         return found
 

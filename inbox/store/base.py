@@ -70,8 +70,11 @@ class Inlet(Protocol):
         """
         ...
 
-    def add_refusal(self, refusal: Refusal) -> None:
-        """Remember a refusal; the oldest of its source are forgotten beyond the limits of number and bytes."""
+    def add_refusal(self, refusal: Refusal) -> bool:
+        """Remember a refusal; the oldest of its source are forgotten beyond the limits of number and bytes.
+
+        Returns whether the request itself is kept (`Refusal.held`): never if that would exceed its source's limits.
+        """
         ...
 
     def probe(self) -> None:
@@ -128,6 +131,10 @@ class Work(Protocol):
         """Tell whether the token still holds the delivery."""
         ...
 
+    def expire(self, at: float) -> int:
+        """Forget requests that were held for as long as they may be, and return how many."""
+        ...
+
     def unrouted(self, limit: int) -> list[int]:
         """Return ids of events that nobody has routed, oldest first."""
         ...
@@ -178,6 +185,14 @@ class Archive(Protocol):
 
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
         """See Work.remember."""
+        ...
+
+    def held(self, source: str, after: int, limit: int) -> list[tuple[int, float, Request]]:
+        """Return (id, time of receipt, request) of held requests with a larger id, oldest first."""
+        ...
+
+    def drop_held(self, held_id: int) -> None:
+        """Forget a held request, because it is an event now."""
         ...
 
     def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from inbox.models import Request, Secret, Verified
+from inbox.models import Request, Secret, Verified, header_name
 from inbox.verifiers.base import check_tolerance, compare, header_bytes, refuse, timestamp
 
 Digest = Literal["sha1", "sha256", "sha384", "sha512"]
@@ -90,6 +90,13 @@ class Hmac:
         for secret in secrets:
             if not self._key(secret):
                 raise ValueError("a secret is empty")
+
+    def covers(self, rule: str) -> bool:
+        """Tell whether the signature covers what an event_id rule names (see `inbox.identity.RULES`)."""
+        kind, _, name = rule.partition(":")
+        if kind == "header":
+            return "{id}" in self.signed and header_name(name) == header_name(self.id_header)
+        return kind not in ("query", "path")
 
     def _read(self, request: Request) -> tuple[bytes, list[bytes]]:
         value = header_bytes(request, self.header)

@@ -1,12 +1,15 @@
 """The Flask application around a Receiver."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from threading import BoundedSemaphore
 
 import structlog
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from inbox.config import ServerSettings
 from inbox.errors import BodyTooLarge, InboxError, Invalid, MethodNotAllowed, Refused, StoreError
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
@@ -17,19 +20,37 @@ log = structlog.get_logger("inbox.web")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def create_app(receiver: Receiver, *, trusted_proxies: int = 0, ready: Callable[[], None] | None = None) -> Flask:
-    """Return the WSGI application. `ready` raises StoreError when events could not be taken."""
+def create_app(
+    receiver: Receiver,
+    server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
+    *,
+    ready: Callable[[], None] | None = None,
+) -> Flask:
+    """Return the WSGI application. `ready` raises StoreError when events could not be taken.
+
+    At most `server.threads` requests are worked on at once; a request counts from when its body is there, so that slow
+    senders only take up the server's threads, of which there are more.
+    """
+    places = BoundedSemaphore(server.threads)
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    if trusted_proxies:
+    proxies = server.trusted_proxies
+    if proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies, x_host=0
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0
         )
 
     def receive(source: str, path: str = "") -> Response:
-        answer = receiver.accept(source, _request(path), _read)
+        with ExitStack() as place:
+
+            def read(limit: int) -> bytes:
+                body = _read(limit)
+                place.enter_context(places)
+                return body
+
+            answer = receiver.accept(source, _request(path), read)
         return _json({"status": answer.status, "id": answer.id}, answer.http_status)
 
     def healthz() -> Response:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from inbox import errors
+from inbox.config import ServerSettings
 from inbox.errors import InboxError, StoreUnavailable
 from inbox.models import Request
 from inbox.testing import SECRET, Inbox
@@ -391,7 +392,9 @@ def test_the_client_address_is_believed_only_through_trusted_proxies(inbox: Inbo
     """X-Forwarded-For counts only as many hops as there are proxies of ours."""
     forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
     for proxies in (0, 1, 2):
-        create_app(inbox.runtime.receiver, trusted_proxies=proxies).test_client().post("/in/roomz", headers=forwarded)
+        create_app(inbox.runtime.receiver, ServerSettings(trusted_proxies=proxies)).test_client().post(
+            "/in/roomz", headers=forwarded
+        )
     assert ["203.0.113.9", "198.51.100.7", "127.0.0.1"] == [
         row["remote"] for row in inbox.runtime.archive.refusals("roomz", 10)
     ]

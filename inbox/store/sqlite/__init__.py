@@ -7,12 +7,23 @@ from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.schema import migrate
+from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.work import SqliteWork
 
 
-def open_inlet(path: Path, *, patience: float = 5.0, limit: int = 512) -> SqliteInlet:
+def open_inlet(
+    path: Path,
+    *,
+    patience: float = 5.0,
+    limit: int = 512,
+    max_waiting_bytes: int = 64 * 1024 * 1024,
+    reserved_bytes: int = 0,
+    max_store_bytes: int = 0,
+) -> SqliteInlet:
     """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
-    return SqliteInlet(_ready(path, durable=True, patience=patience), limit=limit, patience=patience)
+    connection = _ready(path, durable=True, patience=patience)
+    space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
+    return SqliteInlet(connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space)
 
 
 def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:

@@ -40,6 +40,11 @@ SELECT handler, count(*) AS waiting FROM (
 ) GROUP BY handler ORDER BY handler
 """
 _REFUSED = "SELECT source, count(*) AS refusals, max(at) AS last_refusal_at FROM refusals GROUP BY source"
+_HELD = "SELECT source, count(*) AS held FROM held GROUP BY source"
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("events", "quarantined", "conflicts", "dead", "duplicates", "refusals", "held"), 0),
+    **dict.fromkeys(("last_event_at", "last_refusal_at")),
+}
 _REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
 # A delivery of this handler that has not ended: it is made due rather than doubled.
 _LIVE = """
@@ -108,19 +113,10 @@ class SqliteArchive:
     def sources(self) -> list[dict[str, Any]]:
         """See Archive."""
         with self._connection.snapshot():
-            events, refused = self._connection.rows(_SOURCES), self._connection.rows(_REFUSED)
-        found = {row["source"]: {**dict(row), "refusals": 0, "last_refusal_at": None} for row in events}
-        for row in refused:
-            empty = {
-                "source": row["source"],
-                "events": 0,
-                "last_event_at": None,
-                "quarantined": 0,
-                "conflicts": 0,
-                "dead": 0,
-                "duplicates": 0,
-            }
-            found[row["source"]] = {**found.get(row["source"], empty), **dict(row)}
+            parts = [self._connection.rows(sql) for sql in (_SOURCES, _REFUSED, _HELD)]
+        found: dict[str, dict[str, Any]] = {}
+        for row in (row for part in parts for row in part):
+            found[row["source"]] = {**found.get(row["source"], _NOTHING), **dict(row)}
         return [found[name] for name in sorted(found)]
 
     def backlog(self) -> dict[str, int]:
@@ -142,6 +138,17 @@ class SqliteArchive:
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
         """See Archive."""
         remember(self._connection, handlers, at)
+
+    def held(self, source: str, after: int, limit: int) -> list[tuple[int, float, Request]]:
+        """See Archive."""
+        sql = "SELECT * FROM held WHERE source = ? AND id > ? ORDER BY id LIMIT ?"
+        rows = self._connection.rows(sql, (source, after, limit))
+        return [(row["id"], row["at"], stored_request(row)) for row in rows]
+
+    def drop_held(self, held_id: int) -> None:
+        """See Archive."""
+        with self._connection.write() as connection:
+            connection.execute("DELETE FROM held WHERE id = ?", (held_id,))
 
     def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:
         """See Archive."""

@@ -5,6 +5,7 @@ Each returns only when its own item is committed. Nothing runs in the background
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -18,10 +19,11 @@ Result = TypeVar("Result")
 class _Ticket(Generic[Item, Result]):
     """One caller's item; `wake` is released when it is written, or when its caller is to write."""
 
-    __slots__ = ("error", "item", "leads", "result", "wake")
+    __slots__ = ("error", "item", "leads", "result", "size", "wake")
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, size: int) -> None:
         self.item = item
+        self.size = size
         self.wake = threading.Lock()
         self.wake.acquire()
         self.leads = False
@@ -34,9 +36,10 @@ class GroupCommit(Generic[Item, Result]):
 
     `write` takes the items of a batch and returns their results in the same order; it must be all or nothing. If it
     raises anything but StoreUnavailable, each item is written alone, so that a bad one fails only its own caller.
-    A caller that waits longer than `patience` seconds for its turn, or finds `limit` others waiting, gets
-    StoreUnavailable and is never written: a 503 means "not stored". Once its batch is being written it waits for
-    the outcome, however long the disk takes.
+    A caller gets StoreUnavailable and is never written (a 503 means "not stored")
+    - at once, if `limit` others or `max_bytes` of them wait, or if what is being written takes longer than `patience`;
+    - when it has waited for `patience` seconds.
+    Once its batch is being written it waits for the outcome, however long the disk takes.
     """
 
     def __init__(
@@ -46,25 +49,33 @@ class GroupCommit(Generic[Item, Result]):
         limit: int = 512,
         batch: int = 128,
         patience: float = 5.0,
+        max_bytes: int = 64 * 1024 * 1024,
+        size: Callable[[Item], int] = lambda item: 0,
     ) -> None:
         self._write = write
         self._limit = limit
         self._batch = batch
         self._patience = patience
         self._mutex = threading.Lock()
+        self._max_bytes = max_bytes
+        self._size = size
+        self._bytes = 0
+        self._since = 0.0
         self._busy = False
         self._waiting: deque[_Ticket[Item, Result]] = deque()
 
-    def __call__(self, item: Item) -> Result:
-        """Return the result of writing the item, once it is committed. Raises what `write` raises."""
-        ticket: _Ticket[Item, Result] = _Ticket(item)
+    def __call__(self, item: Item, *, spare: bool = False) -> Result:
+        """Return the result of writing the item, once it is committed. Raises what `write` raises.
+
+        A `spare` item, which could be done without, takes at most half of the places.
+        """
+        ticket: _Ticket[Item, Result] = _Ticket(item, self._size(item))
         with self._mutex:
             if self._busy:
-                if len(self._waiting) >= self._limit:
-                    raise StoreUnavailable(f"{self._limit} requests are waiting for the store")
-                self._waiting.append(ticket)
+                self._admit(ticket, 2 if spare else 1)
             else:
                 self._busy = ticket.leads = True
+                self._since = time.monotonic()
         if not ticket.leads and not ticket.wake.acquire(timeout=self._patience) and not self._withdraw(ticket):
             ticket.wake.acquire()
         if ticket.leads:
@@ -73,6 +84,17 @@ class GroupCommit(Generic[Item, Result]):
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
 
+    def _admit(self, ticket: _Ticket[Item, Result], share: int) -> None:
+        """Let a ticket wait. Raises StoreUnavailable if there is no place, or if nothing moves."""
+        if time.monotonic() - self._since > self._patience:
+            raise StoreUnavailable(f"the store has been busy with one commit for more than {self._patience:g} s")
+        if len(self._waiting) >= self._limit // share:
+            raise StoreUnavailable(f"{len(self._waiting)} requests are waiting for the store")
+        if self._bytes + ticket.size > self._max_bytes // share:
+            raise StoreUnavailable(f"requests with {self._bytes} bytes are waiting for the store")
+        self._waiting.append(ticket)
+        self._bytes += ticket.size
+
     def _withdraw(self, ticket: _Ticket[Item, Result]) -> bool:
         """Take a ticket back that nobody is writing yet and raise; False if it is too late for that."""
         with self._mutex:
@@ -80,6 +102,7 @@ class GroupCommit(Generic[Item, Result]):
                 self._waiting.remove(ticket)
             except ValueError:
                 return False
+            self._bytes -= ticket.size
         raise StoreUnavailable(f"the store did not get to this request in {self._patience:g} s")
 
     def _lead(self, own: _Ticket[Item, Result]) -> None:
@@ -87,18 +110,24 @@ class GroupCommit(Generic[Item, Result]):
         with self._mutex:
             batch = [own]
             while self._waiting and len(batch) < self._batch:
-                batch.append(self._waiting.popleft())
+                batch.append(self._next())
         try:
             self._commit(batch)
         finally:
             with self._mutex:
-                following = self._waiting.popleft() if self._waiting else None
+                following = self._next() if self._waiting else None
                 self._busy = following is not None
+                self._since = time.monotonic()
             if following is not None:
                 following.leads = True
                 following.wake.release()
             for ticket in batch[1:]:
                 ticket.wake.release()
+
+    def _next(self) -> _Ticket[Item, Result]:
+        ticket = self._waiting.popleft()
+        self._bytes -= ticket.size
+        return ticket
 
     def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
         try:

@@ -3,10 +3,10 @@
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from inbox.models import NewEvent, Refusal, Stored
+from inbox.models import Held, NewEvent, Refusal, Stored
 from inbox.store.sqlite.commit import GroupCommit
 from inbox.store.sqlite.connection import Connection
 
@@ -17,8 +17,9 @@ _Item: TypeAlias = NewEvent | Refusal | None
 
 # One statement decides between concurrent copies: the unique index events_key lets only one of them in.
 _INSERT = """
-INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
+                    bound)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING
 RETURNING id
 """
@@ -33,10 +34,15 @@ _ORIGINAL = """
 SELECT id, status, content_digest FROM events WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0
 """
 _COUNT_COPY = "UPDATE events SET duplicates = duplicates + 1, last_duplicate_at = ? WHERE id = ?"
+# The same content under another key, where the sender's proof does not cover the key: a captured request?
+_CAPTURED = """
+SELECT id FROM events
+WHERE source = ? AND content_digest = ? AND key <> ? AND bound = 1 AND conflict_of IS NULL AND retired = 0
+"""
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
-                    conflict_of)
-VALUES (?, ?, ?, 'conflict', ?, ?, ?, ?, ?, ?, ?)
+                    bound, conflict_of)
+VALUES (?, ?, ?, 'conflict', ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conflict_of, content_digest) WHERE conflict_of IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -57,22 +63,40 @@ DELETE FROM refusals WHERE source = :source AND id <= (
 """
 
 
-class SqliteInlet:
-    """See `inbox.store.base.Inlet`."""
+_COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
+_HOLD = """
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
-    def __init__(self, connection: Connection, *, limit: int, patience: float) -> None:
+
+class SqliteInlet:
+    """See `inbox.store.base.Inlet`. `space` is asked before every batch and raises StoreUnavailable."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        limit: int,
+        patience: float,
+        max_bytes: int = 64 * 1024 * 1024,
+        space: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection = connection
-        self._commit: GroupCommit[_Item, Stored | None] = GroupCommit(self._write, limit=limit, patience=patience)
+        self._space = space
+        self._commit: GroupCommit[_Item, Stored | bool] = GroupCommit(
+            self._write, limit=limit, patience=patience, max_bytes=max_bytes, size=_size
+        )
 
     def add_event(self, event: NewEvent) -> Stored:
         """See Inlet."""
         stored = self._commit(event)
-        assert stored is not None
+        assert isinstance(stored, Stored)
         return stored
 
-    def add_refusal(self, refusal: Refusal) -> None:
+    def add_refusal(self, refusal: Refusal) -> bool:
         """See Inlet."""
-        self._commit(refusal)
+        return self._commit(refusal, spare=True) is True
 
     def probe(self) -> None:
         """See Inlet."""
@@ -82,19 +106,27 @@ class SqliteInlet:
         """See Inlet."""
         self._connection.close()
 
-    def _write(self, items: Sequence[_Item]) -> list[Stored | None]:
+    def _write(self, items: Sequence[_Item]) -> list[Stored | bool]:
+        self._space()
         with self._connection.write() as connection:
             return [_put(connection, item) for item in items]
 
 
-def _put(connection: sqlite3.Connection, item: _Item) -> Stored | None:
+def _size(item: _Item) -> int:
+    """Return about how many bytes an item keeps in memory while it waits."""
+    if isinstance(item, Refusal):
+        return len(item.held.request.body) if item.held is not None else 0
+    return len(item.request.body) if item is not None else 0
+
+
+def _put(connection: sqlite3.Connection, item: _Item) -> Stored | bool:
     if isinstance(item, NewEvent):
         return _put_event(connection, item)
     if isinstance(item, Refusal):
         _put_refusal(connection, item)
-    else:
-        connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
-    return None
+        return item.held is not None and _hold(connection, item, item.held)
+    connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
+    return True
 
 
 def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
@@ -109,7 +141,12 @@ def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
         event.content_digest,
         event.verified_by,
         _violations(event),
+        event.bound,
     )
+    if event.bound:
+        captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key)).fetchone()
+        if captured is not None:
+            return _put_conflict(connection, event, (*head, *rest), captured["id"])
     row = connection.execute(_INSERT, (*head, status, *rest)).fetchone()
     if row is not None:
         _put_body(connection, row["id"], event)
@@ -117,11 +154,15 @@ def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
     original = connection.execute(_ORIGINAL, (event.source, event.key)).fetchone()
     if original["content_digest"] == event.content_digest:
         return _copy_of(connection, original["id"], event, wake=original["status"] == "received")
-    row = connection.execute(_INSERT_CONFLICT, (*head, *rest, original["id"])).fetchone()
+    return _put_conflict(connection, event, (*head, *rest), original["id"])
+
+
+def _put_conflict(connection: sqlite3.Connection, event: NewEvent, values: tuple[object, ...], original: int) -> Stored:
+    row = connection.execute(_INSERT_CONFLICT, (*values, original)).fetchone()
     if row is not None:
         _put_body(connection, row["id"], event)
         return Stored("conflict", row["id"], wake=False)
-    conflict = connection.execute(_CONFLICT, (original["id"], event.content_digest)).fetchone()
+    conflict = connection.execute(_CONFLICT, (original, event.content_digest)).fetchone()
     return _copy_of(connection, conflict["id"], event, wake=False, outcome="conflict")
 
 
@@ -167,3 +208,16 @@ def _put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> None:
     )
     limits = {"source": refusal.source, "rows": REFUSALS_PER_SOURCE, "bytes": REFUSAL_BYTES_PER_SOURCE}
     connection.execute(_FORGET, limits)
+
+
+def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held) -> bool:
+    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
+    request, headers = held.request, json.dumps(held.request.headers)
+    size = len(request.body) + len(headers) + len(request.query) + len(request.path) + 100
+    connection.execute("DELETE FROM held WHERE source = ? AND expires_at <= ?", (refusal.source, refusal.at))
+    there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
+    if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
+        return False
+    places = (request.method, request.path, request.query, headers, request.remote, request.body, size)
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *places))
+    return True

@@ -5,6 +5,7 @@ bodies      headers and raw body of an event, in a table of their own so that th
 deliveries  one event for one handler (and one replay; 0 is the first time)
 attempts    one run of a delivery
 handlers    what the worker last loaded, so that others can route without importing it
+held        refused requests that are kept to be verified again, bounded per source
 refusals    the latest requests that were not accepted, bounded per source
 replays     who ran what again, and why
 """
@@ -33,11 +34,13 @@ CREATE TABLE events (
     violations        TEXT,
     conflict_of       INTEGER REFERENCES events (id),
     retired           INTEGER NOT NULL DEFAULT 0,
+    bound             INTEGER NOT NULL DEFAULT 0,
     duplicates        INTEGER NOT NULL DEFAULT 0,
     last_duplicate_at REAL
 ) STRICT;
 CREATE UNIQUE INDEX events_key ON events (source, key) WHERE conflict_of IS NULL AND retired = 0;
 CREATE UNIQUE INDEX events_conflict ON events (conflict_of, content_digest) WHERE conflict_of IS NOT NULL;
+CREATE INDEX events_bound ON events (source, content_digest) WHERE bound = 1 AND conflict_of IS NULL AND retired = 0;
 CREATE INDEX events_unrouted ON events (id) WHERE status = 'received';
 CREATE INDEX events_status ON events (status, id);
 CREATE INDEX events_source ON events (source, id);
@@ -123,6 +126,22 @@ CREATE TABLE refusals (
     bytes     INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX refusals_source ON refusals (source, id);
+
+CREATE TABLE held (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    source     TEXT NOT NULL,
+    at         REAL NOT NULL,
+    expires_at REAL NOT NULL,
+    method     TEXT NOT NULL,
+    path       TEXT NOT NULL,
+    query      TEXT NOT NULL,
+    headers    TEXT NOT NULL,
+    remote     TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    bytes      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX held_source ON held (source, id, bytes);
+CREATE INDEX held_expires ON held (expires_at);
 
 CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) STRICT;
 """

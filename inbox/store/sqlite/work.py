@@ -162,6 +162,11 @@ class SqliteWork:
                 return Finished(held=False)
             return Finished(held=True, event_status=settle(connection, row["event_id"]))
 
+    def expire(self, at: float) -> int:
+        """See Work."""
+        with self._connection.write() as connection:
+            return connection.execute("DELETE FROM held WHERE expires_at <= ?", (at,)).rowcount
+
     def unrouted(self, limit: int) -> list[int]:
         """See Work."""
         sql = "SELECT id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"

@@ -1,0 +1,49 @@
+"""Held requests → events, after the owner has corrected what made them look not authentic.
+
+Each is verified as of the time it came, and goes the way of every request: schema, key, dedupe. Next: `inbox.delivery`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from inbox.errors import Refused
+from inbox.ingest import Receiver
+from inbox.store.base import Archive
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of a held request: the status it would have been answered with, or why it stays held."""
+
+    held_id: int
+    status: str = ""
+    event_id: int | None = None
+    diagnosis: str = ""
+
+
+class Releaser:
+    """Verifies held requests again."""
+
+    def __init__(self, receiver: Receiver, archive: Archive) -> None:
+        self._receiver = receiver
+        self._archive = archive
+
+    def release(self, source: str) -> Iterator[Released]:
+        """Yield what becomes of each held request of the source, oldest first. Raises UnknownSource and StoreError.
+
+        A request is forgotten only after its event is on disk; released twice it is a duplicate.
+        """
+        provider = self._receiver.source(source)
+        after = 0
+        while page := self._archive.held(source, after, PAGE):
+            for held_id, at, request in page:
+                after = held_id
+                try:
+                    answer = self._receiver.ingest(source, provider, request, at)
+                except Refused as refused:
+                    yield Released(held_id, diagnosis=refused.diagnosis)
+                    continue
+                self._archive.drop_held(held_id)
+                yield Released(held_id, answer.status, answer.id)

@@ -1,0 +1,51 @@
+"""Room on the disk: events are refused before it runs out, so that what was accepted can still be worked on.
+
+The worker never asks: recording outcomes and pruning may use the reserve.
+"""
+
+import os
+from pathlib import Path
+
+from inbox.errors import StoreUnavailable
+from inbox.store.sqlite.connection import Connection
+
+
+class Space:
+    """Asked before each batch of events.
+
+    reserved   bytes that must stay free on the file system
+    max_bytes  bytes that the database may hold, its free pages not counted; 0 is as much as the disk has
+    """
+
+    def __init__(self, path: Path, connection: Connection, *, reserved: int = 0, max_bytes: int = 0) -> None:
+        self._path = path
+        self._connection = connection
+        self._reserved = reserved
+        self._max_bytes = max_bytes
+
+    def __call__(self) -> None:
+        """Raise StoreUnavailable if no more events may be taken."""
+        if self._reserved:
+            disk = os.statvfs(self._path.parent)
+            free = disk.f_bavail * disk.f_frsize
+            if free < self._reserved:
+                raise StoreUnavailable(f"{free} bytes are free on the disk; reserved_bytes = {self._reserved}")
+        if self._max_bytes and self._files() > self._max_bytes and self._held() > self._max_bytes:
+            raise StoreUnavailable(f"the store holds {self._held()} bytes; max_store_bytes = {self._max_bytes}")
+
+    def _files(self) -> int:
+        """Return the size of the database file; cheap, and never less than what it holds."""
+        return self._path.stat().st_size + _size(self._path.with_name(f"{self._path.name}-wal"))
+
+    def _held(self) -> int:
+        """Return what is in use: pages that were pruned are written again."""
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in names)
+        return (pages - free) * size
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
