@@ -36,12 +36,6 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret(…)"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
 
 def header_name(name: str) -> str:
     """Return the one spelling used here: lower case, dashes.
@@ -90,12 +84,14 @@ class Request:
 class Verified:
     """Why a request is believed: the scheme, which of the live secrets matched (0 is the first), and a key.
 
-    `key` is an identity that the credential itself carries (a token's digest), None where it has none.
+    `key` is an identity that the credential itself carries (a token's digest), None where it has none. `whole` says
+    that the credential covers the body, so that none of it is missing.
     """
 
     scheme: str
     secret: int | None = None
     key: str | None = None
+    whole: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return self.scheme if self.secret is None else f"{self.scheme}, secret {self.secret + 1}"

@@ -112,8 +112,14 @@ def _tagged(name: str, module: ModuleType) -> Iterable[Handler]:
     """Yield the tagged functions of a module or its submodules, not what it imported, in the order of names."""
     if not isinstance(module, ModuleType):
         raise ImportError(f"the entry point {name} names {module!r}; it must name a module")
+    seen: set[int] = set()
     for attribute, value in sorted(vars(module).items()):
         marks = getattr(value, "__inbox_handles__", None)
-        home = getattr(value, "__module__", None) or ""
-        if marks and callable(value) and (home == module.__name__ or home.startswith(f"{module.__name__}.")):
+        if marks and callable(value) and _is_own(value, module) and id(value) not in seen:
+            seen.add(id(value))
             yield Handler(HandlerSpec(f"{name}.{attribute}", name, tuple(marks)), value)
+
+
+def _is_own(value: object, module: ModuleType) -> bool:
+    home = getattr(value, "__module__", None) or ""
+    return home == module.__name__ or home.startswith(f"{module.__name__}.")

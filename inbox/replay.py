@@ -42,12 +42,14 @@ class Replayer:
         archive: Archive,
         sources: Mapping[str, Provider],
         schemas: Schemas,
+        handlers: Callable[[], list[HandlerSpec]],
         wake: Callable[[int], None],
         clock: Callable[[], float],
     ) -> None:
         self._archive = archive
         self._sources = sources
         self._schemas = schemas
+        self._known = handlers
         self._wake = wake
         self._clock = clock
 
@@ -106,9 +108,7 @@ class Replayer:
         return Replayed(event_id, counts["created"], counts["expedited"], counts["running"])
 
     def _handlers(self, source: str, event_type: str, handler: str | None) -> list[HandlerSpec]:
-        return [
-            spec for spec in self._archive.handlers() if spec.match(source, event_type) and handler in (None, spec.name)
-        ]
+        return [spec for spec in self._known() if spec.match(source, event_type) and handler in (None, spec.name)]
 
     def _violations(self, event: Mapping[str, Any], force: bool) -> tuple[tuple[Violation, ...], str]:
         """Return what is wrong with a quarantined event's payload today, and its type as it is found today."""

@@ -13,7 +13,7 @@ from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
 from inbox.guard import Guard
 from inbox.ingest import Receiver, payload_of
-from inbox.models import Payload, Request
+from inbox.models import HandlerSpec, Payload, Request
 from inbox.plugins import Registry
 from inbox.plugins import load as load_handlers
 from inbox.providers import build
@@ -148,7 +148,7 @@ class Runtime:
     @cached_property
     def replayer(self) -> Replayer:
         """Return what replays old events."""
-        return Replayer(self.archive, self.sources, self.schemas, self.queue.delivery, self.clock)
+        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.delivery, self.clock)
 
     @cached_property
     def releaser(self) -> Releaser:
@@ -160,7 +160,8 @@ class Runtime:
         provider = self.sources.get(source)
         return payload_of(provider, request) if provider is not None else parse(request.body)
 
-    def remember_handlers(self) -> Registry:
-        """Import the handlers and write them down in the store, so that a replay knows them. Returns them."""
-        self.archive.remember(self.registry.specs(), self.clock())
-        return self.registry
+    def known_handlers(self) -> list[HandlerSpec]:
+        """Return the handlers that load now, and those that a worker has loaded before."""
+        known = {spec.name: spec for spec in self.archive.handlers()}
+        known |= {name: handler.spec for name, handler in self.registry.handlers.items()}
+        return list(known.values())

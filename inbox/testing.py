@@ -181,7 +181,6 @@ class Inbox:
     def replay(self, event_id: int, handler: str | None = None, *, force: bool = False) -> Replayed:
         """Run an event again, for all its handlers or one."""
         self.runtime.__dict__.pop("registry", None)
-        self.runtime.remember_handlers()
         replayer: Replayer = self.runtime.replayer
         number = replayer.start(who="test", why="", selection={"ids": [event_id]}, handler=handler)
         done = replayer.replay(self.event(event_id), handler, number, force=force)

@@ -106,7 +106,7 @@ def handlers(as_json: bool) -> None:
 
 def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
     """Return one row per handler, per module that does not import, and per handler that is gone but has work left."""
-    registry = runtime.remember_handlers()
+    registry = runtime.registry
     waiting = runtime.archive.backlog()
     rows: dict[str, dict[str, Any]] = {name: _loaded(handler.spec) for name, handler in registry.handlers.items()}
     for module, failure in registry.failures.items():
@@ -114,7 +114,8 @@ def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
     remembered = {spec.name: spec for spec in runtime.archive.handlers()}
     for name in waiting.keys() - rows.keys():
         spec = remembered.get(name)
-        rows[name] = {"state": "parked", "module": spec.module} if spec is not None else {"state": "gone"}
+        failing = spec is not None and spec.module in registry.failures
+        rows[name] = {"state": "parked" if failing else "gone", "module": spec and spec.module}
     return [{"handler": name, **_NOTHING, **row, "waiting": waiting.get(name, 0)} for name, row in sorted(rows.items())]
 
 

@@ -51,8 +51,7 @@ def replay(
     if bool(ids) == (wanted != Filter()):
         raise click.UsageError("name events by ID, or by at least one filter, not both: see inbox replay --help")
     runtime = opened()
-    runtime.remember_handlers()
-    if handler and handler not in {spec.name for spec in runtime.archive.handlers()}:
+    if handler and handler not in {spec.name for spec in runtime.known_handlers()}:
         raise NotFound(f"there is no handler {handler}; `inbox handlers` lists them")
     replayer = runtime.replayer
     total = len(ids) or runtime.archive.count(wanted)

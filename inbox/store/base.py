@@ -183,10 +183,6 @@ class Archive(Protocol):
         """Return the remembered handlers that are not removed."""
         ...
 
-    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
-        """See Work.remember."""
-        ...
-
     def held(self, source: str, after: int, limit: int) -> list[tuple[int, float, Request]]:
         """Return (id, time of receipt, request) of held requests with a larger id, oldest first."""
         ...

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from inbox.config import ServerSettings
-from inbox.errors import BodyTooLarge, InboxError, Invalid, MethodNotAllowed, Refused, StoreError
+from inbox.errors import BodyTooLarge, InboxError, Incomplete, Invalid, MethodNotAllowed, Refused, StoreError
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
 from inbox.web.statuses import RETRY_AFTER, STATUSES
@@ -31,16 +31,26 @@ def create_app(
     At most `server.threads` requests are worked on at once; a request counts from when its body is there, so that slow
     senders only take up the server's threads, of which there are more.
     """
-    places = BoundedSemaphore(server.threads)
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     proxies = server.trusted_proxies
     if proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0
-        )
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
+    endpoint = _receive(receiver, BoundedSemaphore(server.threads))
+    for rule in ("/in/<source>", "/in/<source>/<path:path>"):
+        app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
+    app.add_url_rule("/healthz", "healthz", lambda: _json({"status": "ok"}, 200), methods=["GET"])
+    app.add_url_rule("/readyz", "readyz", _readyz(ready or receiver.probe), methods=["GET"])
+    app.register_error_handler(InboxError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+    return app
+
+
+def _receive(receiver: Receiver, places: BoundedSemaphore) -> Callable[..., Response]:
+    """Return the view of `/in/…`; a request takes one of the places from when its body is there."""
 
     def receive(source: str, path: str = "") -> Response:
         with ExitStack() as place:
@@ -53,21 +63,15 @@ def create_app(
             answer = receiver.accept(source, _request(path), read)
         return _json({"status": answer.status, "id": answer.id}, answer.http_status)
 
-    def healthz() -> Response:
-        return _json({"status": "ok"}, 200)
+    return receive
 
+
+def _readyz(ready: Callable[[], None]) -> Callable[[], Response]:
     def readyz() -> Response:
-        (ready or receiver.probe)()
+        ready()
         return _json({"status": "ready"}, 200)
 
-    for rule in ("/in/<source>", "/in/<source>/<path:path>"):
-        app.add_url_rule(rule, rule, receive, provide_automatic_options=False, methods=METHODS)
-    app.add_url_rule("/healthz", "healthz", healthz, methods=["GET"])
-    app.add_url_rule("/readyz", "readyz", readyz, methods=["GET"])
-    app.register_error_handler(InboxError, _refused)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _bug)
-    return app
+    return readyz
 
 
 def _request(path: str) -> Request:
@@ -83,12 +87,18 @@ def _request(path: str) -> Request:
 
 
 def _read(limit: int) -> bytes:
-    """Return the body. Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit."""
-    if (request.content_length or 0) > limit:
+    """Return the body. Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit.
+
+    Raises Incomplete if less came than Content-Length says: granian hands over what there is when a connection breaks.
+    """
+    length = request.content_length or 0
+    if length > limit:
         raise BodyTooLarge(limit)
     body = request.stream.read(limit + 1)
     if len(body) > limit:
         raise BodyTooLarge(limit)
+    if len(body) < length:
+        raise Incomplete(f"Content-Length says {length} bytes, {len(body)} came before the connection ended")
     return body
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from inbox.errors import (
     BodyTooLarge,
     InboxError,
+    Incomplete,
     Invalid,
     Malformed,
     MethodNotAllowed,
@@ -16,6 +17,7 @@ from inbox.errors import (
 
 STATUSES: Mapping[type[InboxError], int] = {
     Malformed: 400,
+    Incomplete: 400,
     NotAuthentic: 401,
     UnknownSource: 404,
     MethodNotAllowed: 405,

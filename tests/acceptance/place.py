@@ -41,6 +41,7 @@ class Place:
         self.folder = folder
         self.port = free_port()
         self.log = folder / "run.log"
+        self.prefix: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("INBOX_")}
         self.inbox("init")
@@ -88,10 +89,10 @@ class Place:
         return found
 
     def start(self, *command: str) -> None:
-        """Start `inbox run` (or another command) and wait until it answers."""
+        """Start `inbox run` (or another command) and wait until it answers; `prefix` stands in front of it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "inbox", *(command or ("run",))],
+                [*self.prefix, sys.executable, "-m", "inbox", *(command or ("run",))],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,

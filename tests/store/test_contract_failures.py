@@ -23,7 +23,6 @@ WRITES: dict[str, Call] = {
     "Work.claim": lambda store: store.work.claim(2, token="t2", worker="w" * 20_000, at=100.0, lease=30.0),
     "Work.heartbeat": lambda store: store.work.heartbeat(1, "t1", 500.0),
     "Work.finish": lambda store: store.work.finish(1, "t1", Outcome("dead", "error", error="x" * 20_000), 101.0),
-    "Archive.remember": lambda store: store.archive.remember([handler("m.f")], 200.0),
     "Archive.add_replay": lambda store: store.archive.add_replay(
         at=1.0, who="x" * 20_000, why="", selection="{}", handler=None
     ),

@@ -1,7 +1,5 @@
 """The contract of remembering handlers: enough to route to them without importing, also when a module is broken."""
 
-import pytest
-
 from inbox.models import HandlerSpec, Handles
 from inbox.store.base import Outcome
 from tests.store.stores import SqliteStore, claimed, event, handler, routed
@@ -28,7 +26,7 @@ def test_handlers_of_a_failed_module_stay_remembered(store: SqliteStore) -> None
     failed, other = store.work.handlers()
     assert ("m.f", handler("m.f").marks, "Traceback: no \\udc80 module") == (failed.name, failed.marks, failed.failure)
     assert handler("o.g") == other
-    store.archive.remember([handler("m.f")], 102.0)
+    store.work.remember([handler("m.f")], 102.0)
     assert ["m.f"] == names(store)
 
 
@@ -55,12 +53,11 @@ def test_failure_does_not_bring_back_what_was_removed(store: SqliteStore) -> Non
     assert ["!m.f"] == names(store)
 
 
-@pytest.mark.parametrize("by_worker", [True, False])
-def test_loading_unparks(store: SqliteStore, by_worker: bool) -> None:
+def test_loading_unparks(store: SqliteStore) -> None:
     """Deliveries parked for a handler that loaded are due now; those for others stay parked."""
     number = store.inlet.add_event(event()).id
     store.work.route(number, {"m.f": False, "o.g": False}, 100.0)
-    (store.work if by_worker else store.archive).remember([handler("m.f")], 200.0)
+    store.work.remember([handler("m.f")], 200.0)
     assert [("m.f", "pending", 200.0), ("o.g", "parked", 100.0)] == [
         (row["handler"], row["status"], row["due_at"]) for row in store.archive.event(number)["deliveries"]
     ]

@@ -2,14 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from inbox.errors import NotFound
 from inbox.models import HandlerSpec, Request
 from inbox.store.base import Filter, ReplayResult
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.work import make_delivery, remember, remembered, settle, stored_request
+from inbox.store.sqlite.work import make_delivery, remembered, settle, stored_request
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
@@ -134,10 +134,6 @@ class SqliteArchive:
     def handlers(self) -> list[HandlerSpec]:
         """See Archive."""
         return remembered(self._connection)
-
-    def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
-        """See Archive."""
-        remember(self._connection, handlers, at)
 
     def held(self, source: str, after: int, limit: int) -> list[tuple[int, float, Request]]:
         """See Archive."""

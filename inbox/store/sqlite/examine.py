@@ -1,0 +1,130 @@
+"""Looks at a database without changing it: SQLite itself, damage, and what waits in it. For the doctor."""
+
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from inbox.store.sqlite.connection import translated
+
+_DUE = "FROM deliveries WHERE status IN ('pending', 'retrying')"
+_ABANDONED = "FROM deliveries WHERE status = 'running' AND lease_until < :now"
+_UNROUTED = "FROM events WHERE status = 'received'"
+# The newest of each kind, each by its index or the end of its table.
+_NEWEST = """
+SELECT max(at) FROM (
+    SELECT max(received_at) AS at FROM (SELECT received_at FROM events ORDER BY id DESC LIMIT 1000)
+    UNION ALL SELECT max(started_at) FROM (SELECT started_at FROM attempts ORDER BY id DESC LIMIT 1000)
+    UNION ALL SELECT max(loaded_at) FROM handlers
+)
+"""
+_GROWTH = """
+SELECT sum(size), max(received_at) - min(received_at) FROM (
+    SELECT size, received_at FROM events ORDER BY id DESC LIMIT 10000
+)
+"""
+_FORWARDED = """
+SELECT count(*) FROM (SELECT headers FROM bodies ORDER BY event_id DESC LIMIT 50)
+WHERE headers LIKE '%"x-forwarded-for"%'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The SQLite that this Python uses."""
+
+    version: tuple[int, ...]
+    options: frozenset[str]
+    json: bool
+
+    @classmethod
+    def linked(cls) -> Self:
+        """Return the one that is linked."""
+        connection = sqlite3.connect(":memory:")
+        try:
+            options = frozenset(row[0] for row in connection.execute("PRAGMA compile_options"))
+            try:
+                connection.execute("SELECT value FROM json_each('[1]')")
+            except sqlite3.OperationalError:
+                return cls(sqlite3.sqlite_version_info, options, json=False)
+            return cls(sqlite3.sqlite_version_info, options, json=True)
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is in a database.
+
+    damage     what `PRAGMA quick_check` says, empty if nothing; `checked` is False if there was no time to end it
+    newest     the latest time that anything was written down with, None if nothing was
+    unrouted, overdue, abandoned   how many there are, and since when the oldest waits: events that nobody routed,
+               deliveries that could run, and deliveries whose worker is gone
+    growth     bytes of bodies per second over the latest events, 0 if there are too few to tell
+    forwarded  whether requests came through a proxy
+    """
+
+    journal: str
+    damage: list[str] = field(default_factory=list)
+    checked: bool = True
+    newest: float | None = None
+    unrouted: tuple[int, float | None] = (0, None)
+    overdue: tuple[int, float | None] = (0, None)
+    abandoned: tuple[int, float | None] = (0, None)
+    dead: int = 0
+    growth: float = 0.0
+    forwarded: bool = False
+
+
+def examine(path: Path, *, now: float, seconds: float = 5.0) -> Examined:
+    """Return what is in the database; the search for damage ends after so many seconds.
+
+    Raises StoreUnavailable and StoreUnusable.
+    """
+    with translated():
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            damage, checked = _check(connection, seconds)
+            return Examined(
+                _one(connection, "PRAGMA journal_mode"),
+                damage,
+                checked,
+                **_contents(connection, now) if not damage else {},
+            )
+        finally:
+            connection.close()
+
+
+def _check(connection: sqlite3.Connection, seconds: float) -> tuple[list[str], bool]:
+    """Return what is damaged, and whether there was time to look everywhere."""
+    end = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > end, 1000)
+    try:
+        found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(10)")]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return [], False
+    finally:
+        connection.set_progress_handler(None, 0)
+    return ([] if found == ["ok"] else found), True
+
+
+def _contents(connection: sqlite3.Connection, now: float) -> dict[str, Any]:
+    size, span = connection.execute(_GROWTH).fetchone()
+    return {
+        "newest": _one(connection, _NEWEST),
+        "unrouted": tuple(connection.execute(f"SELECT count(*), min(received_at) {_UNROUTED}").fetchone()),
+        "overdue": tuple(connection.execute(f"SELECT count(*), min(due_at) {_DUE} AND due_at < ?", (now,)).fetchone()),
+        "abandoned": tuple(
+            connection.execute(f"SELECT count(*), min(lease_until) {_ABANDONED}", {"now": now}).fetchone()
+        ),
+        "dead": _one(connection, "SELECT count(*) FROM events WHERE status = 'dead'"),
+        "growth": size / span if span and span > 3600 else 0.0,
+        "forwarded": bool(_one(connection, _FORWARDED)),
+    }
+
+
+def _one(connection: sqlite3.Connection, sql: str) -> Any:
+    return connection.execute(sql).fetchone()[0]
