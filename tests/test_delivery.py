@@ -390,7 +390,7 @@ def test_routing_and_delivering_twice_does_nothing_more(inbox: Inbox, handlers: 
 
 
 def test_an_outcome_that_cannot_be_written_is_tried_again(inbox: Inbox, handlers: Path, logs: list[Any]) -> None:
-    """The handler is done but the store is locked: it is not run again, the outcome is written when that is possible."""
+    """The store is locked when the handler is done: it is not run again, the outcome is written when that can be."""
     write(handlers, '@handles("roomz")\ndef one(event): return "done"')
     inbox.receive("roomz")
     kind_and_number = inbox.queue.take()

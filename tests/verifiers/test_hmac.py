@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inbox.errors import NotAuthentic
 from inbox.models import Request, Secret
-from inbox.verifiers.hmac import Encoding, Hmac, LenientHmac
+from inbox.verifiers.hmac import Encoding, Hmac, LenientHmac, rewritten
 from tests.providers.checklist import VECTORS, recorded
 
 GITHUB = Hmac(header="X-Hub-Signature-256", prefix="sha256=")
@@ -232,6 +232,15 @@ def test_large_body_is_not_rewritten() -> None:
     body = json.dumps(["é"] * 20_000).encode()
     found = refusal(GITHUB, github(body, of=json.dumps(["é"] * 20_000, separators=(",", ":")).encode()))
     assert found.diagnosis.startswith("the signature fits none of the configured secrets")
+
+
+@pytest.mark.parametrize(("depth", "spellings"), [(10, 5), (20, 5), (21, 0), (900, 0), (8_000, 0)])
+def test_deep_body_is_not_rewritten(depth: int, spellings: int) -> None:
+    """Indentation would make a stranger's nested body a thousand times as long."""
+    body = b"[" * depth + b",".join([b"0"] * (8_000 - depth)) + b"]" * depth
+    written = [text for text, cause in rewritten(body) if "JSON" in cause]
+    assert spellings == len(written)
+    assert sum(map(len, written)) < 64 * len(body)
 
 
 @pytest.mark.parametrize(
