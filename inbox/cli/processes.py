@@ -17,7 +17,7 @@ log = structlog.get_logger("inbox.cli")
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
     runtime = Runtime.from_environment()
-    server.check(runtime)
+    server.check_start(runtime)
     server.wait_for_port(runtime)
     _ = runtime.handlers_folder
     children = [
@@ -32,7 +32,7 @@ def serve() -> None:
     """Run the receiver alone."""
     runtime = Runtime.from_environment()
     if not _end_with_supervisor():
-        server.check(runtime)
+        server.check_start(runtime)
         server.wait_for_port(runtime)
     server.serve(runtime)
 

@@ -43,7 +43,7 @@ class Inbox:
 
     def start(self) -> None:
         """Start it, or start it again if it ended."""
-        if self._process is not None and self._process.poll() is None:
+        if self.runs:
             return
         kept = {name: value for name, value in os.environ.items() if not name.startswith("INBOX_")}
         with (self._folder / "run.log").open("ab") as log:
@@ -57,6 +57,11 @@ class Inbox:
                 start_new_session=True,
             )
         self.starts += 1
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether `inbox run` itself runs."""
+        return self._process is not None and self._process.poll() is None
 
     def family(self) -> list[Process]:
         """Return every process that runs now, in the order of their ids; a zombie does not run."""

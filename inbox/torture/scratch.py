@@ -30,19 +30,19 @@ patience = 2.0
 processes = 2
 lease = {lease}
 grace = 1.0
-max_crashes = 1000000
+max_crashes = 100
 shutdown_timeout = 10.0
 
 [sources.signed]
 provider = "hmac"
-secrets = ["env:TORTURE_SECRET"]
+secrets = ["file:secret"]
 header = "X-Signature"
 event_id = "json:/id"
 event_type = "json:/type"
 
 [sources.plain]
 provider = "hmac"
-secrets = ["env:TORTURE_SECRET"]
+secrets = ["file:secret"]
 header = "X-Signature"
 event_id = "body"
 event_type = "json:/type"
@@ -77,7 +77,7 @@ def make(folder: Path) -> Scratch:
     """Lay an inbox down in an empty folder; nothing runs yet."""
     secret, port = secrets.token_hex(16), _free_port()
     (folder / FILE).write_text(_SETTINGS.format(port=port, lease=LEASE), "utf-8")
-    (folder / ".env").write_text(f"TORTURE_SECRET={secret}\n", "utf-8")
+    (folder / "secret").write_text(secret, "utf-8")
     (folder / "schemas").mkdir()
     (folder / "handlers").mkdir()
     code = files("inbox.torture").joinpath("handler.py").read_text("utf-8")
