@@ -15,6 +15,7 @@ from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
 from inbox.store.base import Filter
 from inbox.store.sqlite.connection import Connection
+from tests.needs import strace
 from tests.store.stores import PROJECT, SqliteStore, connection_of, event, refusal, routed
 
 FULL, NORMAL = 2, 1
@@ -95,16 +96,11 @@ store.close()
 
 def test_event_is_synced_before_it_is_accepted(tmp_path: Path) -> None:
     """Between asking and answering, the write-ahead log is written and then synced."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
     log = tmp_path / "calls"
-    command = [strace, "-f", "-y", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o", str(log)]
+    command = [strace(), "-f", "-y", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o", str(log)]
     done = subprocess.run(
         [*command, sys.executable, "-c", _TRACED, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True
     )
-    if "ptrace" in done.stderr.lower():
-        pytest.skip("strace may not trace here")
     assert "beginend" == done.stdout, done.stderr
     calls = log.read_text().partition('"begin"')[2].partition('"end"')[0].splitlines()
     on_log = [call.split("(")[0].split()[-1] for call in calls if "inbox.db-wal" in call]

@@ -1,0 +1,81 @@
+"""The settings: everything that `inbox check` finds, and what is allowed but not safe."""
+
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from ipaddress import ip_address
+
+from inbox import server
+from inbox.config import FILE, ServerSettings
+from inbox.doctor.finding import Finding, ok, problem, warning
+from inbox.errors import ConfigError, StoreError
+from inbox.providers import build
+from inbox.runtime import Runtime
+
+
+def problems(runtime: Runtime, *, store: bool = True) -> list[str]:
+    """Return what would not work, a line each. Unless `store` is False, the database is made, and written to."""
+    found: list[str] = []
+    looks: list[Callable[[], object]] = [partial(build, source) for source in runtime.settings.sources.values()]
+    looks += [lambda: runtime.schemas, partial(server.check if store else server.check_settings, runtime)]
+    for look in looks:
+        try:
+            look()
+        except (ConfigError, StoreError) as error:
+            if str(error) not in found:
+                found.append(str(error))
+    try:
+        for module, failure in runtime.registry.failures.items():
+            found.append(f"handlers: {module} does not import: {failure.strip().splitlines()[-1]}")
+    except ConfigError as error:
+        found.append(str(error))
+    return found
+
+
+def look(runtime: Runtime) -> Iterator[Finding]:
+    """Yield findings; a database that is not there is not made."""
+    found = problems(runtime, store=runtime.settings.database.exists())
+    for text in found:
+        yield problem("settings", text, "repair that; `inbox check` tells whether it is right")
+    if not found:
+        handlers, sources = len(runtime.registry.handlers), len(runtime.settings.sources)
+        yield ok("settings", f"{sources} sources and {handlers} handlers: nothing is wrong")
+    for name, provider in runtime.__dict__.get("sources", {}).items():
+        for text in provider.warnings():
+            yield warning("settings", f"sources.{name}: {text}", f"change [sources.{name}] in {FILE}, if you can")
+    yield from exposure(runtime.settings.server)
+    yield listening(runtime.settings.server)
+
+
+def exposure(settings: ServerSettings) -> Iterator[Finding]:
+    """Yield what the address lets others do."""
+    try:
+        address = ip_address(settings.host)
+    except ValueError:
+        return
+    if address.is_loopback:
+        return
+    if not settings.tls_cert:
+        yield warning(
+            "address",
+            f"the receiver listens on {settings.host} without TLS: secrets and events can be read on their way",
+            'set server.host = "127.0.0.1" behind a proxy with HTTPS, or tls_cert and tls_key',
+        )
+    if settings.trusted_proxies:
+        yield warning(
+            "address",
+            f"the port can be reached past the proxy, and trusted_proxies = {settings.trusted_proxies} believes "
+            "whatever address a client writes into X-Forwarded-For",
+            'set server.host = "127.0.0.1", or let a firewall keep everybody but the proxy away',
+        )
+
+
+def listening(settings: ServerSettings) -> Finding:
+    """Return whether something takes connections at the receiver's address."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    try:
+        socket.create_connection((host, settings.port), timeout=2.0).close()
+    except OSError as error:
+        text = f"nothing answers on {host}:{settings.port} ({error.strerror or error})"
+        return warning("receiver", text, "start `inbox run`, or look at its log")
+    return ok("receiver", f"something answers on {host}:{settings.port}")

@@ -1,0 +1,57 @@
+"""The clock: plausible, steady, not behind the store, and kept right by somebody."""
+
+import subprocess
+import sys
+
+import pytest
+
+from inbox.doctor.clock import Instant, look
+from inbox.doctor.finding import Finding
+from inbox.testing import NOW
+from tests.conftest import PROJECT
+from tests.doctor.machine import injected, levels, of
+
+
+def clock(wall: float, *, stepped: float = 0.0, newest: float | None = None) -> list[Finding]:
+    """Return what is found two seconds after `wall`, without what the kernel says."""
+    return of([*look(Instant(wall, 50.0), Instant(wall + 2.0 + stepped, 52.0), newest)], "clock")
+
+
+def test_a_clock_that_runs_is_fine() -> None:
+    """The time is shown, so that a person can compare."""
+    assert [("ok", "it is 2026-01-01T00:00:02.000Z (UTC)")] == [(item.level, item.found) for item in clock(NOW)]
+
+
+@pytest.mark.parametrize("wall", [-100.0, 0.0, NOW - 1e6, 4.2e9, 1e12])
+def test_a_year_that_cannot_be_is_a_problem(wall: float) -> None:
+    """Before this program was written, or after this century."""
+    assert [("problem", "clock")] == levels(clock(wall))
+
+
+@pytest.mark.parametrize(("stepped", "found"), [(0.4, []), (3.0, ["+3.0 s"]), (-3.0, ["-3.0 s"])])
+def test_a_clock_that_is_set_while_it_is_watched_is_a_warning(stepped: float, found: list[str]) -> None:
+    """Both clocks are read twice; the difference must be the same."""
+    warnings = [item.found for item in clock(NOW, stepped=stepped) if item.level == "warning"]
+    assert [f"it was set by {text} while this ran" for text in found] == warnings
+
+
+def test_a_store_with_a_time_to_come_is_a_problem() -> None:
+    """The clock was set back: what was written down then waits."""
+    assert [] == levels(clock(NOW, newest=NOW + 3))
+    assert [("problem", "clock")] == levels(clock(NOW, newest=NOW + 3600))
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "text"),
+    [
+        ("retval=5", "warning", "nobody who sets the clock"),
+        ("retval=0", "ok", "is synchronised"),
+        ("error=EPERM", "ok", "cannot be told"),
+    ],
+)
+def test_what_the_kernel_knows_is_told(answer: str, level: str, text: str) -> None:
+    """Also that it may not be asked."""
+    ask = [sys.executable, "-c", "from inbox.doctor.clock import synchronised; print(synchronised())"]
+    command = [*injected(f"?adjtimex,?clock_adjtime:{answer}"), *ask]
+    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert (True, True) == (f"level='{level}'" in found, text in found)
