@@ -18,6 +18,7 @@ from weakref import WeakSet
 from sqlite_utils import Database
 
 from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store.sqlite.turn import Turn
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Connection:
         self._durable = durable
         self._patience = patience
         self._lock = threading.RLock()
+        self._turn = Turn(path)
         self._database: Database | None = None
         self._file: tuple[int, int] | None = None
         _watch_forks()
@@ -69,6 +71,7 @@ class Connection:
             synchronous = "FULL" if self._durable else "NORMAL"
             _until_free(lambda: connection.execute(f"PRAGMA synchronous = {synchronous}"), self._patience)
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what was held with its secret does not linger in the file
         except BaseException:
             connection.close()
             raise
@@ -89,14 +92,15 @@ class Connection:
         with self._lock, translated():
             connection = self.database.conn
             waiting = self._patience if patience is None else patience
-            try:
-                _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), waiting)
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            with self._turn.taken(waiting):
+                try:
+                    _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), waiting)
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -122,6 +126,7 @@ class Connection:
             if self._database is not None:
                 self._database.close()
             self._database = None
+            self._turn.close()
 
     def hold(self) -> None:
         """Close the connection and let nobody open it again until `let_go`."""

@@ -1,0 +1,69 @@
+"""Whose turn it is to write: one lock of the operating system for all processes that write to one database.
+
+SQLite's own lock is taken inside it. Two reasons: SQLite before 3.51.3 can, very rarely, damage a database when one
+process resets the WAL while another checkpoints (https://sqlite.org/wal.html#walresetbug), and neither happens
+outside a turn, but when the last connection closes, which SQLite does under an exclusive lock; and nobody starves,
+because SQLite's busy handler sleeps for longer and longer.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from inbox.errors import StoreUnavailable
+
+_POLL = 0.0005
+"""Seconds between two tries; the lock is asked for without waiting, because waiting for it could not be ended."""
+
+
+class Turn:
+    """The lock of the database at `path`, in a file beside it that holds nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = path
+        self._path = path.with_name(f"{path.name}-lock")
+        self._file: FileIO | None = None
+
+    @contextmanager
+    def taken(self, patience: float) -> Iterator[None]:
+        """Hold the lock in the block. Raises StoreUnavailable if others have it for `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(f"other processes have been writing for {patience:g} s")
+            time.sleep(_POLL)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._opened(), fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file, which also lets go of the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path} cannot be locked: {error.strerror}") from error
+        return True
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            self._file = FileIO(self._path, "a")
+            self._give_to_owner(self._file)
+        return self._file
+
+    def _give_to_owner(self, file: FileIO) -> None:
+        """Let the database's owner have the file that a command made as root, as SQLite does with the WAL."""
+        if os.geteuid() == 0 and self._database.exists():
+            owner = self._database.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
