@@ -37,7 +37,7 @@ class InboxSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """[server]: the receiver. `patience` is how many seconds a request waits for the store before it gets a 503."""
+    """[server]: the receiver. A request waits for its turn, and for the store, for `patience` seconds; then 503."""
 
     host: str = "127.0.0.1"
     port: int = 8000

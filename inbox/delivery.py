@@ -51,6 +51,7 @@ class Dispatcher:
 
     read      turns (source name, request) into the payload; raises Malformed
     lease     seconds for which a claim holds without a heartbeat
+    steady    seconds on the clock of the leases, which nobody sets (see `Work`)
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Dispatcher:
         *,
         read: Callable[[str, Request], Payload],
         clock: Callable[[], float],
+        steady: Callable[[], float],
         lease: float = 30.0,
         max_crashes: int = 3,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -73,6 +75,7 @@ class Dispatcher:
         self._guard = guard
         self._read = read
         self._clock = clock
+        self._steady = steady
         self._lease = lease
         self._max_crashes = max_crashes
         self._jitter = jitter
@@ -100,7 +103,10 @@ class Dispatcher:
     def deliver(self, delivery_id: int) -> None:
         """Claim a delivery, run its handler, record the outcome; does nothing if somebody else has it."""
         token = secrets.token_hex(16)
-        claimed = self._work.claim(delivery_id, token=token, worker=self._worker, at=self._clock(), lease=self._lease)
+        at, steady = self._clock(), self._steady()
+        claimed = self._work.claim(
+            delivery_id, token=token, worker=self._worker, at=at, lease=self._lease, steady=steady
+        )
         if claimed is None:
             return
         outcome = self._attempt(claimed)
@@ -110,22 +116,46 @@ class Dispatcher:
             self._wake.delivery(claimed.id, max(0.0, outcome.due_at - self._clock()))
 
     def sweep(self) -> int:
-        """Wake the queue for everything that waits in the store, and return how much that was."""
+        """Wake the queue for everything that waits in the store, and return how much that was.
+
+        Pauses are in Unix time, to survive a restart of the machine: set forward, the clock ends them early; set back,
+        it would prolong them, so they begin again.
+        """
         unrouted = self._work.unrouted(SWEEP_LIMIT)
         for event_id in unrouted:
             self._wake.event(event_id)
         now = self._clock()
-        self._work.expire(now)
-        waiting = self._work.waiting(now + SWEEP_AHEAD, SWEEP_LIMIT)
+        self._set_back(now)
+        waiting = self._work.waiting(now + SWEEP_AHEAD, SWEEP_LIMIT, self._steady() + SWEEP_AHEAD)
         for delivery_id, at in waiting:
             self._wake.delivery(delivery_id, max(0.0, at - now))
         if unrouted or waiting:
             log.info("sweep.found", unrouted=len(unrouted), waiting=len(waiting))
+        self._expire(now)
         return len(unrouted) + len(waiting)
 
     def close(self) -> None:
         """Let go of the store."""
         self._work.close()
+
+    def _set_back(self, now: float) -> None:
+        try:
+            pauses = self._work.set_back(now)
+        except StoreUnavailable as error:
+            log.warning("clock.not_corrected", error=str(error), then="the next sweep tries again")
+            return
+        if pauses:
+            log.warning("clock.set_back", deliveries=pauses, then="their pauses begin again")
+
+    def _expire(self, now: float) -> None:
+        """Forget what was held long enough; a store that is full or locked keeps nobody from working."""
+        try:
+            forgotten = self._work.expire(now)
+        except StoreUnavailable as error:
+            log.warning("held.not_expired", error=str(error), then="the next sweep tries again")
+            return
+        if forgotten:
+            log.warning("held.expired", requests=forgotten)
 
     def _attempt(self, claimed: Claimed) -> Outcome:
         handler = self._registry.handlers.get(claimed.handler)
@@ -180,7 +210,7 @@ class Dispatcher:
             handler=claimed.handler,
             attempt=claimed.attempt,
             is_replay=claimed.is_replay,
-            still_mine=lambda: self._work.holds(claimed.id, claimed.token, self._clock()),
+            still_mine=lambda: self._work.holds(claimed.id, claimed.token, self._steady()),
         )
 
     def _retry(self, claimed: Claimed, mark: Handles, result: str, error: str, after: float | None = None) -> Outcome:

@@ -6,6 +6,7 @@
     │   ├── UnknownSource
     │   ├── MethodNotAllowed
     │   ├── BodyTooLarge
+    │   ├── Incomplete        the connection ended, or the chunks did not, before the body was whole
     │   ├── NotAuthentic
     │   ├── Malformed         only with on_invalid = "reject"; otherwise stored as quarantined
     │   └── Invalid           only with on_invalid = "reject"; otherwise stored as quarantined
@@ -85,6 +86,12 @@ class BodyTooLarge(Refused):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"the body is larger than max_body = {limit} bytes")
+
+
+class Incomplete(Refused):
+    """The body is not all there: the connection ended in the middle of it."""
+
+    code = "incomplete_body"
 
 
 class NotAuthentic(Refused):

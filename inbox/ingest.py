@@ -5,12 +5,13 @@ store's row is found by `inbox.delivery` in the worker, which the wake-up only m
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import structlog
 
 from inbox.errors import (
+    Incomplete,
     Invalid,
     Malformed,
     MethodNotAllowed,
@@ -82,10 +83,15 @@ class Receiver:
             self._remember(name if source is not None else "", source, request, refusal, at)
             raise
 
-    def ingest(self, name: str, source: Provider, request: Request, at: float) -> Answer:
-        """Verify, read, check and store a whole request that came at the time `at`. Raises Refused and StoreError."""
+    def ingest(self, name: str, source: Provider, request: Request, at: float, *, late: bool = False) -> Answer:
+        """Verify, read, check and store a whole request that came at the time `at`, long ago if it is `late`.
+
+        Raises Refused and StoreError.
+        """
         verified = source.verify(request, at=at)
         event = self._event(name, source, request, verified, at)
+        if late and source.dedupe_for:
+            event = replace(event, dedupe_until=at + source.dedupe_for)
         stored = self._inlet.add_event(event)
         if stored.wake:
             self._wake_up(stored)
@@ -105,7 +111,7 @@ class Receiver:
 
     def _event(self, name: str, source: Provider, request: Request, verified: Verified, at: float) -> NewEvent:
         redacted = source.redact(request)
-        payload, violations = self._content(source, redacted)
+        payload, violations = self._content(source, redacted, verified)
         event_type = source.type_of(redacted, payload)
         if not violations:
             violations = self.check(source, event_type, payload)
@@ -124,11 +130,17 @@ class Receiver:
             bound=source.binds(redacted, payload, verified),
         )
 
-    def _content(self, source: Provider, request: Request) -> tuple[Payload, tuple[Violation, ...]]:
-        """Return the payload; a body that is not JSON gives None and the reason as a violation."""
+    def _content(self, source: Provider, request: Request, verified: Verified) -> tuple[Payload, tuple[Violation, ...]]:
+        """Return the payload; a body that is not JSON gives None and the reason as a violation.
+
+        Raises Incomplete for one that came in chunks under a credential that does not cover it: servers do not say
+        whether the last chunk came, but the front part of a JSON object is never JSON.
+        """
         try:
             return payload_of(source, request), ()
         except Malformed as error:
+            if request.header("transfer-encoding") is not None and not verified.whole:
+                raise Incomplete(f"{error.diagnosis}; it came in chunks, the last of which may be missing") from None
             if source.on_invalid == "reject":
                 raise
             return None, (Violation("", error.diagnosis),)
@@ -173,7 +185,7 @@ class Receiver:
             kept = self._inlet.add_refusal(refusal)
         except StoreError as error:
             log.warning("refusal.not_recorded", source=name, error=str(error))
-            return
+            kept = False
         if refusal.held is not None:
             log.warning("request.held" if kept else "request.not_held", source=name)
 

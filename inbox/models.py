@@ -4,7 +4,7 @@ Frozen values without I/O and without a clock. Times are Unix seconds (float, UT
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -15,14 +15,12 @@ from inbox.errors import Violation
 REDACTED = "[redacted]"
 """What stands in the place of a secret in everything that is stored or shown."""
 
-Payload = Any
-"""Decoded JSON: dict, list, str, int, float, bool or None."""
-
+Payload = Any  # decoded JSON: dict, list, str, int, float, bool or None
 Headers = tuple[tuple[str, str], ...]
 
 
 class Secret:
-    """Bytes that never show: `repr`, `str` and formatting give a placeholder."""
+    """Bytes that never show: `repr`, `str` and formatting give a placeholder. `==` is for configurations only."""
 
     __slots__ = ("_value",)
 
@@ -35,6 +33,9 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
 
 
 def header_name(name: str) -> str:
@@ -76,8 +77,7 @@ class Request:
 
     def replace(self, **changes: Any) -> "Request":
         """Return a copy with these fields changed."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Request(**{**values, **changes})
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Verified:
 class NewEvent:
     """An authentic request on its way into the store; secrets are already redacted.
 
-    `body_digest` is of the body as received, `content_digest` of what is stored; `dedupe_since` is the time from
-    which an equal key still counts as the same event, None for always. `bound` says that the sender's proof does not
-    cover the key: the same content under another key is then a conflict, because it may be a captured request.
+    `body_digest` is of the body as received, `content_digest` of what is stored. From `dedupe_since` to `dedupe_until`
+    an equal key counts as the same event (None: no limit). `bound`: the sender's proof does not cover the key, so the
+    same content under another key, which may be a captured request, is a conflict.
     """
 
     source: str
@@ -116,6 +116,7 @@ class NewEvent:
     verified_by: str
     violations: tuple[Violation, ...] = ()
     dedupe_since: float | None = None
+    dedupe_until: float | None = None
     bound: bool = False
 
 
@@ -133,11 +134,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A request that was refused as not authentic and is kept as it came, so that it can be verified again.
-
-    It is kept only while its source has fewer than `max_requests` of them with less than `max_bytes` in all, and
-    until `expires_at`.
-    """
+    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits."""
 
     request: Request
     expires_at: float

@@ -6,11 +6,15 @@ Each is verified as of the time it came, and goes the way of every request: sche
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inbox.errors import Refused
+import structlog
+
+from inbox.errors import Refused, StoreError
 from inbox.ingest import Receiver
 from inbox.store.base import Archive
 
-PAGE = 100
+log = structlog.get_logger("inbox.release")
+
+PAGE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,15 @@ class Releaser:
             for held_id, at, request in page:
                 after = held_id
                 try:
-                    answer = self._receiver.ingest(source, provider, request, at)
+                    answer = self._receiver.ingest(source, provider, request, at, late=True)
                 except Refused as refused:
                     yield Released(held_id, diagnosis=refused.diagnosis)
+                    continue
+                except StoreError:
+                    raise
+                except Exception as error:  # one that nobody thought of must not keep those behind it
+                    log.error("release.failed", source=source, held=held_id, exc_info=error)
+                    yield Released(held_id, diagnosis=f"a defect of ours: {type(error).__name__}; the log has more")
                     continue
                 self._archive.drop_held(held_id)
                 yield Released(held_id, answer.status, answer.id)

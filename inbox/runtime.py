@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from inbox.config import Settings, dotenv, load, locate
+from inbox.config import Settings, SourceSettings, dotenv, load, locate
 from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
 from inbox.guard import Guard
@@ -23,7 +23,7 @@ from inbox.release import Releaser
 from inbox.replay import Replayer
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
-from inbox.validation import Schemas, parse
+from inbox.validation import Schemas
 
 log = structlog.get_logger("inbox.runtime")
 
@@ -37,9 +37,10 @@ class Runtime:
     loads handlers, the worker never opens the receiver's side of the store.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock = time.time) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = time.time, steady: Clock = time.monotonic) -> None:
         self.settings = settings
         self.clock = clock
+        self.steady = steady
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -130,7 +131,9 @@ class Runtime:
         work = sqlite.open_work(self.settings.database)
         work.remember(self.registry.specs(), self.clock())
         guard = Guard(
-            lambda delivery, token: work.heartbeat(delivery, token, self.clock() + worker.lease),
+            lambda delivery, token: work.heartbeat(
+                delivery, token, self.clock() + worker.lease, self.steady() + worker.lease
+            ),
             interval=worker.lease / 3,
             grace=worker.grace,
         )
@@ -141,6 +144,7 @@ class Runtime:
             guard,
             read=self.read,
             clock=self.clock,
+            steady=self.steady,
             lease=worker.lease,
             max_crashes=worker.max_crashes,
         )
@@ -157,8 +161,7 @@ class Runtime:
 
     def read(self, source: str, request: Request) -> Payload:
         """Return the payload of a stored request, also of a source that is no longer configured. Raises Malformed."""
-        provider = self.sources.get(source)
-        return payload_of(provider, request) if provider is not None else parse(request.body)
+        return payload_of(self.sources.get(source) or build(SourceSettings(source, "unsigned", (), {})), request)
 
     def known_handlers(self) -> list[HandlerSpec]:
         """Return the handlers that load now, and those that a worker has loaded before."""

@@ -1,6 +1,7 @@
 """The receiver process: granian around the Flask application."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,8 +16,9 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from inbox import drain
 from inbox.config import ServerSettings
-from inbox.errors import ConfigError
+from inbox.errors import ConfigError, StoreUnavailable
 from inbox.log import configure
 from inbox.runtime import Runtime
 from inbox.web import create_app
@@ -33,7 +35,16 @@ def application() -> WSGIApplication:
     runtime = Runtime.from_environment()
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return create_app(runtime.receiver, runtime.settings.server)
+    return drain.draining(create_app(runtime.receiver, runtime.settings.server))
+
+
+class _Server(Granian):  # type: ignore[misc, valid-type]
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Have the process that answers take the last connections before it is told to stop."""
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, drain.SIGNAL)
+        time.sleep(drain.SECONDS)
+        super().shutdown(exit_code)
 
 
 def serve(runtime: Runtime) -> None:
@@ -41,7 +52,7 @@ def serve(runtime: Runtime) -> None:
 
     Raises ConfigError or StoreError before it listens.
     """
-    check(runtime)
+    check_start(runtime)
     server, (cert, key) = runtime.settings.server, _tls_files(runtime)
     os.environ[_PARENT] = str(os.getpid())
     log.info(
@@ -50,7 +61,7 @@ def serve(runtime: Runtime) -> None:
         sources=",".join(runtime.sources),
         pid=os.getpid(),
     )
-    Granian(
+    _Server(
         "inbox.server:application",
         factory=True,
         interface=Interfaces.WSGI,
@@ -63,18 +74,37 @@ def serve(runtime: Runtime) -> None:
         ssl_cert=cert,
         ssl_key=key,
         websockets=False,
+        workers_kill_timeout=int(server.patience) + 5,  # one was seen that did not notice SIGTERM
     ).serve()
 
 
 def check(runtime: Runtime) -> None:
     """Raise ConfigError or StoreError if a receiver with these settings could not work."""
-    _ = runtime.sources, runtime.schemas
-    _check_tls(*_tls_files(runtime))
-    _check_address(runtime.settings.server)
+    check_settings(runtime)
     try:
         runtime.inlet.probe()
     finally:
         runtime.inlet.close()
+
+
+def check_start(runtime: Runtime) -> None:
+    """Raise ConfigError or StoreError if a receiver with these settings could not even answer.
+
+    A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
+    """
+    check_settings(runtime)
+    _ = runtime.inlet
+    try:
+        check(runtime)
+    except StoreUnavailable as error:
+        log.error("store.unavailable", error=str(error), then="503 until it is")
+
+
+def check_settings(runtime: Runtime) -> None:
+    """Raise ConfigError if the settings are wrong, without opening the store."""
+    _ = runtime.sources, runtime.schemas
+    _check_tls(*_tls_files(runtime))
+    _check_address(runtime.settings.server)
 
 
 def wait_for_port(runtime: Runtime, seconds: float = 2.0) -> None:

@@ -69,10 +69,15 @@ class ManualQueue:
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is moved. `jumped` is by how much it was set, rather than that time passed."""
 
     def __init__(self, now: float = NOW) -> None:
         self.now = now
+        self.jumped = 0.0
+
+    def steady(self) -> float:
+        """Return the time on a clock that nobody sets."""
+        return self.now - self.jumped
 
     def __call__(self) -> float:
         """Return Unix seconds."""
@@ -108,7 +113,7 @@ class Inbox:
         )
         chosen = {name: {"provider": name} for name in _READY} if sources is None else sources
         settings = Settings(folder, places, sources={name: _source(name, table) for name, table in chosen.items()})
-        self.runtime = _Runtime(settings, clock=self.clock)
+        self.runtime = _Runtime(settings, clock=self.clock, steady=self.clock.steady)
         self.queue = self.runtime.queue = ManualQueue(self.clock)
         self._dispatcher: Dispatcher | None = None
 
@@ -167,8 +172,13 @@ class Inbox:
         return self.dispatcher.sweep()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock."""
+        """Let time pass."""
         self.clock.now += seconds
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the clock forward or back, as an administrator or NTP does, while no time passes."""
+        self.clock.now += seconds
+        self.clock.jumped += seconds
 
     def event(self, event_id: int) -> dict[str, Any]:
         """Return everything about an event. Raises NotFound."""

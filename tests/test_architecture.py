@@ -20,7 +20,7 @@ OWNERS = {
     "werkzeug": ["inbox/web/"],
     "granian": ["inbox/server.py"],
     "huey": ["inbox/queue.py", "inbox/worker.py"],
-    "sqlite3": ["inbox/store/sqlite/", "inbox/queue.py"],
+    "sqlite3": ["inbox/store/sqlite/", "inbox/queue.py", "inbox/torture/evidence.py"],
     "sqlite_utils": ["inbox/store/sqlite/"],
     "jsonschema": ["inbox/validation.py"],
     "referencing": ["inbox/validation.py"],
@@ -30,7 +30,8 @@ OWNERS = {
     "rich": ["inbox/cli/"],
     "dotenv": ["inbox/config.py"],
 }
-"""The files that may import a library; sqlite3 in the queue is for the type of huey's connection."""
+"""The files that may import a library; sqlite3 in the queue is for the type of huey's connection, in the torture to
+check a store without its own code."""
 
 
 def tool(*command: str) -> subprocess.CompletedProcess[str]:
@@ -91,6 +92,45 @@ def test_secrets_are_compared_in_one_place() -> None:
     revealing = [name(path) for path in OURS if ".reveal()" in path.read_text()]
     assert ["inbox/verifiers/base.py"] == comparing
     assert [] == [path for path in revealing if not path.startswith(("inbox/verifiers/", "inbox/providers/"))]
+
+
+GIVEN = {
+    "expected",
+    "given",
+    "signature",
+    "signatures",
+    "secret",
+    "secrets",
+    "password",
+    "user",
+    "credentials",
+    "plain",
+}
+MAKING = {"reveal", "digest", "_hmac", "_digest", "_signed"}
+
+
+def test_no_secret_is_compared_byte_by_byte() -> None:
+    """In verifiers and providers, nothing that was sent or is expected stands beside ==, != or `in`; its length may.
+
+    `_is_clean` looks for secrets in what was redacted, after the request was believed.
+    """
+    folders = ("inbox/verifiers/", "inbox/providers/")
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path in OURS
+        if name(path).startswith(folders)
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef) and function.name != "_is_clean"
+        for node in ast.walk(function)
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+        if not (isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id == "len")
+        for part in ast.walk(side)
+        if (isinstance(part, ast.Name) and part.id in GIVEN)
+        or (isinstance(part, ast.Call) and getattr(part.func, "attr", getattr(part.func, "id", "")) in MAKING)
+    ]
+    assert [] == found
 
 
 def test_only_the_wiring_asks_the_clock() -> None:

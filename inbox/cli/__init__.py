@@ -8,7 +8,7 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import look, processes, release, replay, send, setup, torture
+from inbox.cli import cancel, doctor, look, processes, release, replay, send, setup, torture
 from inbox.errors import InboxError
 
 
@@ -44,10 +44,12 @@ def main(config: Path | None, log_level: str) -> None:
 
 for command in (
     *setup.COMMANDS,
+    *doctor.COMMANDS,
     *processes.COMMANDS,
     *look.COMMANDS,
     *release.COMMANDS,
     *replay.COMMANDS,
+    *cancel.COMMANDS,
     *send.COMMANDS,
     *torture.COMMANDS,
 ):

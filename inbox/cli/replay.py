@@ -62,7 +62,7 @@ def replay(
     if total >= ASK_FROM and not yes:
         click.confirm(f"Run {total} events again?", abort=True, err=True)
     selection = {"ids": list(ids)} if ids else {key: value for key, value in asdict(wanted).items() if value}
-    replay_id = replayer.start(who=_who(), why=why, selection=selection, handler=handler)
+    replay_id = replayer.start(who=user(), why=why, selection=selection, handler=handler)
     done: list[Replayed] = []
     try:
         for event in _paced(events, total, rate, quiet=as_json):
@@ -83,7 +83,7 @@ def _guarded(event: dict[str, Any], action: Callable[[dict[str, Any]], Replayed]
         return Replayed(event["id"], problem="failed")
 
 
-def _who() -> str:
+def user() -> str:
     """Return the user's name; in a container the number may have none."""
     try:
         return getpass.getuser()

@@ -4,20 +4,17 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import click
 
-from inbox import server
+from inbox.cli.look import handler_rows
 from inbox.cli.opened import opened
+from inbox.cli.tables import safe
 from inbox.config import FILE
-from inbox.errors import ConfigError, StoreError
-from inbox.providers import build
-from inbox.runtime import Runtime
+from inbox.doctor import settings
 
 _REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
 
@@ -28,9 +25,9 @@ def init(directory: Path) -> None:
     """Write inbox.toml, .env with random secrets, app.py, handlers/ and schemas/. Never overwrites anything."""
     os.umask(0o022)
     directory.mkdir(parents=True, exist_ok=True)
-    settings = files("inbox.cli").joinpath("template.toml").read_text("utf-8")
-    _write(directory / FILE, settings, 0o644)
-    _write(directory / ".env", _environment(settings), 0o600)
+    template = files("inbox.cli").joinpath("template.toml").read_text("utf-8")
+    _write(directory / FILE, template, 0o644)
+    _write(directory / ".env", _environment(template), 0o600)
     for name in ("app.py", "handlers", "schemas"):
         _lay_down(_shipped(name), directory / name)
     click.echo(f"Now `inbox run`{'' if directory == Path() else f' in {directory}'}, then `inbox send roomz`.")
@@ -76,7 +73,7 @@ def _lay_down(origin: Traversable, target: Path) -> None:
 def check() -> None:
     """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
     runtime = opened()
-    problems = _problems(runtime)
+    problems = settings.problems(runtime)
     for name, provider in runtime.__dict__.get("sources", {}).items():
         for warning in provider.warnings():
             click.echo(f"warning: {FILE}: sources.{name}: {warning}", err=True)
@@ -84,26 +81,17 @@ def check() -> None:
         click.echo(f"inbox: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
+    for row in runtime.archive.sources():
+        if row["held"]:
+            hint = f"{row['held']} requests were not authentic and are held: `inbox release {row['source']}`"
+            click.echo(f"warning: {FILE}: sources.{row['source']}: {hint} verifies them again", err=True)
+    for row in handler_rows(runtime):
+        if row["state"] == "gone":
+            gone = f"{safe(row['handler'])} is gone, and {row['waiting']} deliveries wait for it"
+            hint = "restore it, or `inbox replay` its events for another --handler, and"
+            click.echo(f"warning: handlers: {gone}: {hint} `inbox cancel --handler {safe(row['handler'])}`", err=True)
     handlers = len(runtime.registry.handlers)
     click.echo(f"{len(runtime.sources)} sources, {handlers} handlers: nothing is wrong")
-
-
-def _problems(runtime: Runtime) -> list[str]:
-    found = []
-    looks: list[Callable[[], object]] = [partial(build, source) for source in runtime.settings.sources.values()]
-    looks += [lambda: runtime.schemas, partial(server.check, runtime)]
-    for look in looks:
-        try:
-            look()
-        except (ConfigError, StoreError) as error:
-            if str(error) not in found:
-                found.append(str(error))
-    try:
-        for module, failure in runtime.registry.failures.items():
-            found.append(f"handlers: {module} does not import: {failure.strip().splitlines()[-1]}")
-    except ConfigError as error:
-        found.append(str(error))
-    return found
 
 
 COMMANDS = (init, check)

@@ -79,12 +79,17 @@ class Provider:
         return identity.event_key(self.event_id, request, payload, verified, digest)
 
     def covers(self, rule: str) -> bool:
-        """Tell whether the sender's proof covers what an event_id rule names, or is none that could be captured."""
-        return True
+        """Tell whether the sender's proof covers what an event_id rule names, or is none that could be relied on."""
+        return self.verifier.covers(rule)
 
     def binds(self, request: Request, payload: Payload, verified: Verified) -> bool:
-        """Tell whether the event's key could be changed by somebody who captured the request."""
-        return not self.covers(identity.deciding_rule(self.event_id, request, payload, verified))
+        """Tell whether the event's key could be changed by somebody who captured the request.
+
+        By changing what the deciding rule finds, or by adding or removing what a rule before it finds.
+        """
+        decided = identity.deciding_rule(self.event_id, request, payload, verified)
+        tried = self.event_id[: self.event_id.index(decided) + 1] if decided in self.event_id else self.event_id
+        return not all(map(self.covers, tried))
 
     def query_payload(self, request: Request) -> Payload:
         """Return the data of a request that carries it in its query string."""
@@ -110,6 +115,8 @@ class Provider:
             raise ValueError("dedupe_for must be 0 (for ever) or a number of seconds")
         if self.hold_requests < 1 or self.hold_bytes < 1 or not 0 < self.hold_for < float("inf"):
             raise ValueError("hold_requests, hold_bytes and hold_for must be positive")
+        if self.on_unverified == "hold" and self.hold_bytes < self.max_body:
+            raise ValueError("hold_bytes must be at least max_body, or the largest requests could not be held")
         if not self.methods or not set(self.methods) <= {"POST", "PUT", "PATCH", "GET", "DELETE"}:
             raise ValueError("methods must be of POST, PUT, PATCH, GET, DELETE")
         for rule in (*self.event_id, *self.event_type):

@@ -11,8 +11,10 @@ Failure     any status but 2xx is a failed delivery; 10 s time-out; three attemp
             and 30 s; the endpoint is disabled after 50 failures in a row
 Sources     docs.breakcold.com/api/webhooks
 
-Not documented: how old a timestamp may be (`tolerance`, 300 s here), whether attempts keep theirs, and how the secret
-becomes a key (its UTF-8 bytes here).
+Not documented: how old a timestamp may be, whether attempts keep theirs, and how the secret becomes a key (its UTF-8
+bytes here). Attempts that keep it end 65 s after it (10 + 5 + 10 + 30 + 10), so `tolerance` is 300 s: all of that, and
+four minutes for clocks. A body without `eventId` has its key from X-Webhook-Delivery-Id, which is not signed: the same
+body under another one is a conflict.
 """
 
 from collections.abc import Mapping
@@ -58,10 +60,6 @@ class BreakcoldV2(Provider):
             "event": event_type or _DEFAULT,
             "data": _data(event_type or _DEFAULT, iso(at)),
         }
-
-    def covers(self, rule: str) -> bool:
-        """Tell whether the signature covers what a rule names."""
-        return self.verifier.covers(rule)
 
     def compose(self, payload: bytes, event_type: str, *, id: str, at: float) -> Request:
         """Return a request with the headers that name event and delivery."""

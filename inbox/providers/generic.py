@@ -9,7 +9,9 @@ Proves      "hmac": the body, and what else `signed` names, is the sender's; the
 Answers     200 accepted, duplicate, conflict or quarantined (`ack_status` for a sender that wants another 2xx) ·
             400/422 with on_invalid = "reject" · 401 credential missing, malformed or wrong, or signed timestamp out of
             tolerance · 405 not in `methods` · 413 over max_body · 503 store not available
-Failure     the sender's affair; keys are kept for ever unless `dedupe_for` is set
+Failure     the sender's affair; keys are kept for ever unless `dedupe_for` is set. A retry that is older than
+            `tolerance` by its signed timestamp is refused: where retries keep their timestamp, set it to the length of
+            the retry schedule. That lets nobody replay: what was stored is a duplicate
 Sources     the sender's documentation; RFC 2104 (HMAC), RFC 7617 (Basic)
 
 Settings of "hmac" for some well-known senders, besides `secrets`:
@@ -77,7 +79,8 @@ class GenericHmac(_Generic):
     timestamp_header  where {timestamp} is: whole Unix seconds
     id_header         where {id} is
     list_keys         for a header of the form `t=…,v1=…`: the key of the timestamp and the key of a signature
-    tolerance         seconds, both ways, for a timestamp that is signed
+    tolerance         seconds, both ways, for a timestamp that is signed. A sender that signs each retry anew needs no
+                      more than the default; one whose retries keep their timestamp needs his whole retry schedule
     key_encoding      what the secret is written in: utf8 (its bytes are the key), base64, hex
     """
 
@@ -111,10 +114,6 @@ class GenericHmac(_Generic):
             key_encoding=self.key_encoding,
         )
 
-    def covers(self, rule: str) -> bool:
-        """Tell whether the signature covers what a rule names."""
-        return self.verifier.covers(rule)
-
     def compose(self, payload: bytes, event_type: str, *, id: str, at: float) -> Request:
         """Return a request with the headers that the rules and the template name."""
         request = super().compose(payload, event_type, id=id, at=at)
@@ -131,8 +130,7 @@ class GenericHmac(_Generic):
         found = super().warnings()
         if self.digest == "sha1":
             found += ('digest = "sha1" is weak: ask the sender for sha256',)
-        signed_id = f"header:{self.id_header}".lower() if "{id}" in self.signed else ""
-        if any(rule.startswith(("header:", "query:", "path")) and rule.lower() != signed_id for rule in self.event_id):
+        if not all(map(self.covers, self.event_id)):
             found += (
                 "event_id names something that is not signed: the same content under another id becomes a conflict",
             )

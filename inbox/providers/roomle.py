@@ -15,6 +15,8 @@ Failure     2xx says "I send the e-mail"; from 300 on Roomle sends its own inste
             the e-mail matters more than the record
 Sources     docs.roomle.com: rapi/Webhook, rubens/rest-api: webhook, endpoints/authentication (form of the token)
 
+No retry means that `tolerance` has to cover clocks and the way only.
+
 Not documented: the header (`token`, as in Roomle's own API; x-token and authorization are tried too), what is in the
 webhook's token (taken to be the API's), whether one token serves several posts (`token_reuse`), and the IV. "auto"
 tries three rules, and under it whoever has seen a token can rewrite its date: that makes a duplicate or a conflict,

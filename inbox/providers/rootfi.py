@@ -7,7 +7,8 @@ Proves      v3: `header` equals the secret, which says nothing about the body. v
             body under the key; the type's header is not signed. No timestamp in either
 Answers     200 accepted, duplicate, conflict or quarantined · 400/422 with on_invalid = "reject" · 401 header missing,
             malformed or wrong · 405 not POST · 413 over max_body · 503 store not available
-Failure     v3: three retries with an exponential delay (an older page); v4: attempts are logged, no schedule is given
+Failure     v3: three retries with an exponential delay (an older page); v4: attempts are logged, no schedule is given.
+            If v4 turns out to sign a timestamp, `tolerance` has to be as long as its retries last
 Sources     docs.rootfi.dev and docs.integrationlabs.co: concepts/webhooks, v3/core/webhooks;
             integrations.docs.commenda.io: v4/core/webhooks
 
@@ -97,8 +98,14 @@ class Rootfi(Provider):
         return identity.printable(".".join(parts))[: identity.MAX_TYPE]
 
     def key_of(self, request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
-        """Return a digest that covers the type too: it may stand outside the body, and bodies may be short."""
-        typed = sha256(digest + self.type_of(request, payload).encode()).digest()
+        """Return a digest that covers the type too: it may stand outside the body, and bodies may be short.
+
+        Of a signed body only the known types count: the type's header is not signed, and a captured body must not be
+        a new event under each word that somebody puts there.
+        """
+        chosen = self.type_of(request, payload)
+        known = self.version == "v3" or chosen.partition(".")[0] in TYPES
+        typed = sha256(digest + (chosen if known else identity.UNKNOWN_TYPE).encode()).digest()
         return super().key_of(request, payload, verified, typed)
 
     def sample(self, event_type: str, *, id: str, at: float) -> Payload:

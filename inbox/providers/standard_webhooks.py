@@ -14,7 +14,9 @@ Failure     any status but 2xx, redirects included, is a failed delivery, and 41
 Sources     github.com/standard-webhooks/standard-webhooks: spec/standard-webhooks.md 1.0.0 and its libraries;
             github.com/svix/svix-webhooks for the layout of `whsk_` keys
 
-Not documented: the exact tolerance; the reference libraries have 300 s, both ways.
+Not documented: the exact tolerance; the reference libraries have 300 s, both ways. Each attempt is signed anew, so that
+is enough for the retries of three days. A sender that keeps the timestamp over retries breaks the specification: set
+`tolerance` to the length of its schedule.
 """
 
 from dataclasses import dataclass

@@ -57,6 +57,14 @@ class Finished:
     event_status: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Which deliveries that wait: of an event, for a handler, or both; what is None does not matter."""
+
+    event_id: int | None = None
+    handler: str | None = None
+
+
 ReplayResult = Literal["created", "expedited", "running"]
 
 
@@ -87,7 +95,12 @@ class Inlet(Protocol):
 
 
 class Work(Protocol):
-    """What the worker needs."""
+    """What the worker needs.
+
+    A lease must survive that somebody sets the clock, so it is measured by a clock that nobody sets: `steady` is the
+    time on it at the same instant as the Unix time beside it. All workers share that clock; it may begin anew when
+    the machine does, when every holder of a lease is gone. Left out, it is the Unix time.
+    """
 
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
         """Remember the handlers that loaded, and mark as failed those whose module did not.
@@ -112,22 +125,24 @@ class Work(Protocol):
         """
         ...
 
-    def claim(self, delivery_id: int, *, token: str, worker: str, at: float, lease: float) -> Claimed | None:
+    def claim(
+        self, delivery_id: int, *, token: str, worker: str, at: float, lease: float, steady: float | None = None
+    ) -> Claimed | None:
         """Take a delivery that is due, or whose lease has run out; None if somebody else has it or it is not due.
 
         Atomic: one UPDATE. Taking over from a lease that ran out counts as a crash.
         """
         ...
 
-    def heartbeat(self, delivery_id: int, token: str, lease_until: float) -> bool:
-        """Extend the lease; False if the token no longer holds the delivery."""
+    def heartbeat(self, delivery_id: int, token: str, lease_until: float, steady: float | None = None) -> bool:
+        """Extend the lease until then; False if the token no longer holds the delivery."""
         ...
 
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
         """Record how the attempt ended. Atomic: only the holder of the token changes the delivery."""
         ...
 
-    def holds(self, delivery_id: int, token: str, at: float) -> bool:
+    def holds(self, delivery_id: int, token: str, steady: float) -> bool:
         """Tell whether the token still holds the delivery."""
         ...
 
@@ -139,7 +154,11 @@ class Work(Protocol):
         """Return ids of events that nobody has routed, oldest first."""
         ...
 
-    def waiting(self, until: float, limit: int) -> list[tuple[int, float]]:
+    def set_back(self, at: float) -> int:
+        """Let pauses that began later than now begin now, because the clock was set back; return how many."""
+        ...
+
+    def waiting(self, until: float, limit: int, steady: float | None = None) -> list[tuple[int, float]]:
         """Return (delivery id, time when it can be claimed) of what can be claimed before `until`, soonest first."""
         ...
 
@@ -168,7 +187,7 @@ class Archive(Protocol):
         ...
 
     def sources(self) -> list[dict[str, Any]]:
-        """Return one row per source that has events or refusals: counts, and the time of the last of each."""
+        """Return one row per source that has events, refusals or held requests: counts, and times of the last."""
         ...
 
     def backlog(self) -> dict[str, int]:
@@ -202,6 +221,13 @@ class Archive(Protocol):
 
         A delivery that waits is made due instead ("expedited"); one that runs is left alone ("running"). An event
         that is not routed yet stays "received", so that its other handlers get it too. Raises NotFound.
+        """
+        ...
+
+    def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
+        """End deliveries that are pending, retrying or parked, and return how many; 0 when there are no more.
+
+        `note` is kept as their error.
         """
         ...
 

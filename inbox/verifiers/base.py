@@ -32,6 +32,13 @@ class Verifier(Protocol):
         """Return the request without the credentials that would let a reader of the store pose as the sender."""
         ...
 
+    def covers(self, rule: str) -> bool:
+        """Tell whether the credential covers what an event_id rule names (see `inbox.identity.RULES`).
+
+        True also where a captured request gives its credential away: then nothing in it could be relied on.
+        """
+        ...
+
     def check(self, secrets: Sequence[Secret]) -> None:
         """Raise ValueError if one of the secrets cannot be used with this scheme."""
         ...

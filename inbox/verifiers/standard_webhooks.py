@@ -49,7 +49,7 @@ class StandardWebhooks:
             if _matches(key, given, b".".join((event_id, stamp, request.body))):
                 timestamp(stamp, at, self.tolerance, f"the header {prefix}timestamp")
                 version = "v1" if isinstance(key, bytes) else "v1a"
-                return Verified(f"standard webhooks {version}", index, event_id.decode())
+                return Verified(f"standard webhooks {version}", index, event_id.decode(), whole=True)
         refuse("mismatch", _diagnose(request, secrets, given, b".".join((event_id, stamp, b""))))
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
@@ -70,6 +70,13 @@ class StandardWebhooks:
     def redact(self, request: Request, secrets: Sequence[Secret]) -> Request:
         """Return the request unchanged: a signature does not reveal its key."""
         return request
+
+    def covers(self, rule: str) -> bool:
+        """Tell whether the signature covers what a rule names: body and id, which the rule `token` finds.
+
+        Not `header:webhook-id`: beside signed `svix-…` headers anybody can put a `webhook-id` of his own.
+        """
+        return not rule.startswith(("header:", "query:", "path"))
 
     def check(self, secrets: Sequence[Secret]) -> None:
         """Raise ValueError if a secret is empty or does not decode."""

@@ -20,6 +20,10 @@ class Unsigned:
         """Return the request unchanged: it holds no credentials."""
         return request
 
+    def covers(self, rule: str) -> bool:
+        """Tell that there is nothing to bind: anybody can send anything."""
+        return True
+
     def check(self, secrets: Sequence[Secret]) -> None:
         """Raise ValueError if there are secrets: nobody would ask for them."""
         if secrets:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from threading import BoundedSemaphore
+from functools import partial
 
 import structlog
 from flask import Flask, Response, jsonify, request
@@ -10,13 +10,24 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from inbox.config import ServerSettings
-from inbox.errors import BodyTooLarge, InboxError, Incomplete, Invalid, MethodNotAllowed, Refused, StoreError
+from inbox.errors import (
+    BodyTooLarge,
+    InboxError,
+    Incomplete,
+    Invalid,
+    MethodNotAllowed,
+    Refused,
+    StoreError,
+    StoreUnavailable,
+)
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
+from inbox.web.room import Room
 from inbox.web.statuses import RETRY_AFTER, STATUSES
 
 log = structlog.get_logger("inbox.web")
 
+CHUNK = 65_536
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -28,8 +39,8 @@ def create_app(
 ) -> Flask:
     """Return the WSGI application. `ready` raises StoreError when events could not be taken.
 
-    At most `server.threads` requests are worked on at once; a request counts from when its body is there, so that slow
-    senders only take up the server's threads, of which there are more.
+    At most `server.threads` requests are worked on at once, see Room; a request counts from when its body is there, so
+    that slow senders only take up the server's threads, of which there are more.
     """
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
@@ -38,37 +49,36 @@ def create_app(
     proxies = server.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    endpoint = _receive(receiver, BoundedSemaphore(server.threads))
+    room = Room(server)
+    endpoint = _receive(receiver, room)
     for rule in ("/in/<source>", "/in/<source>/<path:path>"):
         app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
     app.add_url_rule("/healthz", "healthz", lambda: _json({"status": "ok"}, 200), methods=["GET"])
-    app.add_url_rule("/readyz", "readyz", _readyz(ready or receiver.probe), methods=["GET"])
+    app.add_url_rule("/readyz", "readyz", _readyz(ready or receiver.probe, room), methods=["GET"])
     app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
     return app
 
 
-def _receive(receiver: Receiver, places: BoundedSemaphore) -> Callable[..., Response]:
-    """Return the view of `/in/…`; a request takes one of the places from when its body is there."""
+def _receive(receiver: Receiver, room: Room) -> Callable[..., Response]:
+    """Return the view of `/in/…`; a request enters the room when its body is to be read."""
 
     def receive(source: str, path: str = "") -> Response:
-        with ExitStack() as place:
-
-            def read(limit: int) -> bytes:
-                body = _read(limit)
-                place.enter_context(places)
-                return body
-
-            answer = receiver.accept(source, _request(path), read)
+        with ExitStack() as stay:
+            answer = receiver.accept(source, _request(path), partial(_read, room, stay))
         return _json({"status": answer.status, "id": answer.id}, answer.http_status)
 
     return receive
 
 
-def _readyz(ready: Callable[[], None]) -> Callable[[], Response]:
+def _readyz(ready: Callable[[], None], room: Room) -> Callable[[], Response]:
+    """Return the view of `/readyz`, which goes the way of an event: it is not ready if it finds no room."""
+
     def readyz() -> Response:
-        ready()
+        with ExitStack() as stay:
+            room.enter(stay, 0, bytes)
+            ready()
         return _json({"status": "ready"}, 200)
 
     return readyz
@@ -86,20 +96,38 @@ def _request(path: str) -> Request:
     )
 
 
-def _read(limit: int) -> bytes:
-    """Return the body. Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit.
+def _read(room: Room, stay: ExitStack, limit: int) -> bytes:
+    """Return the body when there is room for it and it is its turn.
+
+    Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit; StoreUnavailable.
+    """
+    length = request.content_length
+    if length is not None and length > limit:
+        raise BodyTooLarge(limit)
+    try:
+        return room.enter(stay, limit if length is None else length, partial(_body, limit, length or 0))
+    except StoreUnavailable:
+        _discard(limit)
+        raise
+
+
+def _body(limit: int, length: int) -> bytes:
+    """Return the body, of which `length` bytes are announced. Raises BodyTooLarge one byte after the limit.
 
     Raises Incomplete if less came than Content-Length says: granian hands over what there is when a connection breaks.
     """
-    length = request.content_length or 0
-    if length > limit:
-        raise BodyTooLarge(limit)
     body = request.stream.read(limit + 1)
     if len(body) > limit:
         raise BodyTooLarge(limit)
     if len(body) < length:
         raise Incomplete(f"Content-Length says {length} bytes, {len(body)} came before the connection ended")
     return body
+
+
+def _discard(limit: int) -> None:
+    """Read the body and forget it: a connection that is closed before may be reset, and the answer lost with it."""
+    while limit > 0 and (chunk := request.stream.read(min(limit, CHUNK))):
+        limit -= len(chunk)
 
 
 def _refused(error: Exception) -> Response:

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from inbox.errors import Violation
-from inbox.models import Claimed, HandlerSpec, Handles, NewEvent, Refusal, Request
+from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
 from inbox.store.base import Archive, Inlet, Work
 from inbox.store.sqlite import open_archive, open_inlet, open_work
 from inbox.store.sqlite.connection import Connection
@@ -142,11 +143,13 @@ def event(
     violations: tuple[Violation, ...] = (),
     since: float | None = None,
     request: Request | None = None,
+    until: float | None = None,
+    bound: bool = False,
 ) -> NewEvent:
     """Return an event on its way into the store."""
     request = request or Request(path="p", query="q=1", headers=(("x-id", key),), body=body, remote="192.0.2.1")
     digest = sha256(request.body).digest()
-    return NewEvent(source, key, type, at, request, digest, digest, "test", violations, since)
+    return NewEvent(source, key, type, at, request, digest, digest, "test", violations, since, until, bound)
 
 
 def invalid(key: str = "k1", **options: Any) -> NewEvent:
@@ -157,6 +160,20 @@ def invalid(key: str = "k1", **options: Any) -> NewEvent:
 def refusal(source: str = "acme", *, at: float = 100.0, padding: int = 0) -> Refusal:
     """Return a refusal."""
     return Refusal(source, at, "not_authentic", "mismatch", "d" * padding, "POST", "192.0.2.1", (("a", "b"),), 7)
+
+
+def held(
+    body: bytes = b"{}",
+    *,
+    source: str = "acme",
+    at: float = 100.0,
+    seconds: float = 50.0,
+    rows: int = 9,
+    size: int = 10**6,
+) -> Refusal:
+    """Return a refusal whose request is to be kept: among at most so many rows and bytes, for so many seconds."""
+    request = Request("PUT", "p", "q=1", (("x-id", "1"),), body, "192.0.2.1")
+    return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size))
 
 
 def routed(store: "SqliteStore", *names: str, key: str = "k1", at: float = 100.0) -> list[int]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inbox.errors import StoreUnavailable, StoreUnusable
-from inbox.store.sqlite.commit import GroupCommit
+from inbox.store.sqlite.commit import MOMENT, GroupCommit
 from tests.store.stores import in_threads
 
 LONG = 20.0
@@ -99,6 +99,149 @@ def test_too_many_waiting_are_refused_at_once() -> None:
         assert [0, 2, 4] == [future.result(LONG) for future in futures]
     assert [0, 1, 2] == disk.kept
     assert 8 == commit(4)
+
+
+def test_too_many_bytes_waiting_are_refused_at_once() -> None:
+    """The bytes of those that wait are limited; what is being written does not count any more."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, max_bytes=10, size=int)
+    with queued(commit, disk, 9, 4, 6) as futures:
+        with pytest.raises(StoreUnavailable, match="requests with 10 bytes are waiting"):
+            commit(1)
+        disk.gate.release(10)
+        assert [18, 8, 12] == [future.result(LONG) for future in futures]
+    assert ([9, 4, 6], 0) == (disk.kept, commit._bytes)
+
+
+def test_item_larger_than_all_places_waits_alone() -> None:
+    """It would never be written if it had to fit beside others; only one such waits at a time."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, max_bytes=10, size=int)
+    with queued(commit, disk, 1, 11) as futures:
+        with pytest.raises(StoreUnavailable, match="requests with 11 bytes"):
+            commit(11)
+        disk.gate.release(10)
+        assert [2, 22] == [future.result(LONG) for future in futures]
+    assert ([1, 11], 0) == (disk.kept, commit._bytes)
+
+
+@pytest.mark.parametrize(
+    ("limits", "waiting", "item"), [({"limit": 4}, (1, 1), 1), ({"max_bytes": 10}, (2, 3), 1), ({"limit": 1}, (), 1)]
+)
+def test_what_could_be_done_without_takes_half_of_the_places(
+    limits: dict[str, int], waiting: tuple[int, ...], item: int
+) -> None:
+    """A spare item is refused where another still finds a place: of the number and of the bytes."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, size=int, **limits)
+    with queued(commit, disk, 1, *waiting) as futures, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(StoreUnavailable, match="are waiting"):
+            commit(item, spare=True)
+        futures.append(pool.submit(commit, item))
+        until(lambda: len(commit._waiting) == len(waiting) + 1)
+        disk.gate.release(10)
+        assert [2 * n for n in (1, *waiting, item)] == [future.result(LONG) for future in futures]
+    assert 6 == commit(3, spare=True)
+
+
+@pytest.mark.parametrize("end", ["written", "withdrawn", "failed", "unavailable", "interrupted"])
+def test_bytes_are_given_back(end: str) -> None:
+    """However waiting ends, as many bytes may wait afterwards as before."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, max_bytes=10, size=int, patience=0.3 if end == "withdrawn" else LONG)
+    kinds = {"failed": ValueError, "unavailable": StoreUnavailable, "interrupted": KeyboardInterrupt}
+    with queued(commit, disk, 1, 5, 5) as futures:
+        if end in kinds:
+            disk.trouble = lambda items: raises(kinds[end])
+        if end == "withdrawn":
+            until(lambda: futures[1].done() and futures[2].done())
+        disk.gate.release(10)
+        for future in futures:
+            future.exception(LONG)
+    assert (0, False) == (commit._bytes, commit._busy)
+    disk.gate, disk.entered, disk.trouble = threading.Semaphore(0), threading.Semaphore(0), lambda items: None
+    commit._patience = LONG
+    with queued(commit, disk, 2, 5, 5) as futures:
+        disk.gate.release(10)
+        assert [4, 10, 10] == [future.result(LONG) for future in futures]
+
+
+def test_stalled_store_refuses_at_once_and_recovers_by_itself() -> None:
+    """Who comes when one commit takes longer than patience is told so without waiting; when it ends, all is well."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=0.2)
+    with queued(commit, disk, 0) as futures:
+        until(lambda: time.monotonic() - commit._since > 0.2)
+        for item in (1, 2, 3):
+            with pytest.raises(StoreUnavailable, match=r"busy with one commit for more than 0\.2 s"):
+                commit(item)
+        disk.gate.release(10)
+        assert 0 == futures[0].result(LONG)
+    assert 8 == commit(4)
+    assert [0, 4] == disk.kept
+
+
+def test_commit_that_fails_after_all_its_patience_takes_those_that_wait_along() -> None:
+    """Each of them would wait as long again for the same answer; the next caller tries alone."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=1.0)
+    disk.trouble = lambda items: raises(StoreUnavailable)
+    with queued(commit, disk, 0) as futures, ThreadPoolExecutor(2) as pool:
+        until(lambda: time.monotonic() - commit._since > 0.5)
+        futures += [pool.submit(commit, item) for item in (1, 2)]
+        until(lambda: len(commit._waiting) == 2)
+        until(lambda: time.monotonic() - commit._since > 1.01)
+        disk.gate.release()
+        assert [StoreUnavailable] * 3 == [type(future.exception(LONG)) for future in futures]
+    assert ([[0]], False, True) == (disk.batches, commit._busy, commit._stalled)
+
+
+def test_stall_lasts_until_one_gets_through() -> None:
+    """While the store fails slowly one caller at a time tries, and nobody waits for it; its success opens the store."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=0.2)
+    disk.trouble = lambda items: raises(StoreUnavailable)
+    for item in (0, 1):
+        with queued(commit, disk, item) as futures:
+            until(lambda: time.monotonic() - commit._since > 0.21)
+            disk.gate.release()
+            assert isinstance(futures[0].exception(LONG), StoreUnavailable)
+    disk.trouble = lambda items: None
+    with queued(commit, disk, 2) as futures:
+        until(lambda: time.monotonic() - commit._since > MOMENT)
+        with pytest.raises(StoreUnavailable, match="busy with one commit"):
+            commit(3)
+        disk.gate.release()
+        assert 4 == futures[0].result(LONG)
+    commit._patience = LONG
+    with queued(commit, disk, 4, 5, 6) as futures:
+        disk.gate.release(10)
+        assert [8, 10, 12] == [future.result(LONG) for future in futures]
+    assert [2, 4, 5, 6] == disk.kept
+
+
+def test_those_that_come_with_the_one_that_ends_a_stall_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait a moment for it, and are written next."""
+    monkeypatch.setattr("inbox.store.sqlite.commit.MOMENT", LONG)
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=LONG)
+    commit._stalled = True
+    with queued(commit, disk, 1, 2, 3) as futures:
+        disk.gate.release(10)
+        assert [2, 4, 6] == [future.result(LONG) for future in futures]
+    assert ([1, 2, 3], False) == (disk.kept, commit._stalled)
+
+
+def test_store_that_refuses_quickly_is_not_stalled() -> None:
+    """A full disk says so at once: each caller asks it, and the first after there is room gets through."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=LONG)
+    disk.trouble = lambda items: raises(StoreUnavailable) if 0 in items else None
+    with queued(commit, disk, 0, 1) as futures:
+        disk.gate.release(10)
+        assert isinstance(futures[0].exception(LONG), StoreUnavailable)
+        assert 2 == futures[1].result(LONG)
+    assert [1] == disk.kept
 
 
 def test_caller_that_waited_too_long_is_never_written() -> None:

@@ -9,20 +9,24 @@ from typing import Any
 import pytest
 
 from inbox.errors import StoreUnavailable
-from inbox.store.base import Archive, Filter, Inlet, Outcome, Work
-from tests.store.stores import SqliteStore, claimed, event, handler, invalid, refusal, routed
+from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work
+from tests.store.stores import SqliteStore, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
 
 WRITES: dict[str, Call] = {
     "Inlet.add_event": lambda store: store.inlet.add_event(event("new", b"x" * 20_000)),
-    "Inlet.add_refusal": lambda store: store.inlet.add_refusal(refusal(padding=20_000)),
+    "Inlet.add_refusal": lambda store: store.inlet.add_refusal(held(b"x" * 20_000)),
     "Inlet.probe": lambda store: store.inlet.probe(),
     "Work.remember": lambda store: store.work.remember([handler("m.f"), handler("n.f")], 200.0),
     "Work.route": lambda store: store.work.route(1, {f"m.f{n}": True for n in range(200)}, 100.0),
     "Work.claim": lambda store: store.work.claim(2, token="t2", worker="w" * 20_000, at=100.0, lease=30.0),
     "Work.heartbeat": lambda store: store.work.heartbeat(1, "t1", 500.0),
     "Work.finish": lambda store: store.work.finish(1, "t1", Outcome("dead", "error", error="x" * 20_000), 101.0),
+    "Work.expire": lambda store: store.work.expire(200.0),
+    "Work.set_back": lambda store: store.work.set_back(0.0),
+    "Archive.cancel": lambda store: store.archive.cancel(Waiting(2), note="x", at=200.0),
+    "Archive.drop_held": lambda store: store.archive.drop_held(1),
     "Archive.add_replay": lambda store: store.archive.add_replay(
         at=1.0, who="x" * 20_000, why="", selection="{}", handler=None
     ),
@@ -46,6 +50,7 @@ READS: dict[str, Call] = {
     "Archive.sources": lambda store: store.archive.sources(),
     "Archive.backlog": lambda store: store.archive.backlog(),
     "Archive.refusals": lambda store: store.archive.refusals(None, 10),
+    "Archive.held": lambda store: store.archive.held("acme", 0, 10),
     "Archive.handlers": lambda store: store.archive.handlers(),
     "Archive.replays": lambda store: list(store.archive.replays(10)),
 }
@@ -58,7 +63,7 @@ def busy(impatient: SqliteStore) -> SqliteStore:
     routed(impatient, "m.f", "m.g", key="second")
     claimed(impatient, 1)
     impatient.inlet.add_event(invalid("third"))
-    impatient.inlet.add_refusal(refusal())
+    impatient.inlet.add_refusal(held())
     impatient.archive.add_replay(at=1.0, who="ann", why="", selection="{}", handler=None)
     impatient.work.remember([handler("m.f")], 100.0)
     return impatient

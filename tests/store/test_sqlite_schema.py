@@ -12,7 +12,7 @@ from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
 from inbox.store.base import Filter, Outcome
 from inbox.store.sqlite import schema
-from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, in_processes, refusal, routed
+from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, held, in_processes, refusal, routed
 
 TABLES = [
     "_sqlite_migrations",
@@ -21,14 +21,15 @@ TABLES = [
     "deliveries",
     "events",
     "handlers",
+    "held",
     "probes",
     "refusals",
     "replays",
 ]
 INDEXES = [
-    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_conflict",
-    "events_key", "events_source", "events_status", "events_unrouted",
-    "idx__sqlite_migrations_migration_set_name", "refusals_source",
+    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bound",
+    "events_conflict", "events_key", "events_retired", "events_source", "events_status", "events_unrouted",
+    "held_expires", "held_source", "idx__sqlite_migrations_migration_set_name", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 
@@ -156,6 +157,12 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "event accepted": ("inlet", lambda store: store.inlet.add_event(event("new", since=50.0))),
     "event again": ("inlet", lambda store: store.inlet.add_event(event("k1"))),
     "event conflicts": ("inlet", lambda store: store.inlet.add_event(event("k1", b"other"))),
+    "event bound": ("inlet", lambda store: store.inlet.add_event(event("new", bound=True))),
+    "event late": ("inlet", lambda store: store.inlet.add_event(event("k1", at=5.0, since=0.0, until=10.0))),
+    "request held": ("inlet", lambda store: store.inlet.add_refusal(held())),
+    "expire": ("work", lambda store: store.work.expire(200.0)),
+    "held": ("archive", lambda store: store.archive.held("acme", 0, 10)),
+    "drop held": ("archive", lambda store: store.archive.drop_held(1)),
     "refusal": ("inlet", lambda store: store.inlet.add_refusal(refusal())),
     "head": ("work", lambda store: store.work.event_head(1)),
     "route": ("work", lambda store: store.work.route(2, {"m.f": True}, 100.0)),
@@ -200,7 +207,8 @@ def test_hot_statement_scans_no_large_table(tmp_path: Path, name: str) -> None:
     plans = {sql: [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in hot}
     store.close()
     assert plans
-    large = re.compile(r"SCAN (events|bodies|deliveries|attempts|d|o)\b(?! USING .*\b(" + "|".join(PARTIAL) + r")\b)")
+    tables = r"SCAN (events|bodies|deliveries|attempts|held|d|o)\b"
+    large = re.compile(tables + r"(?! USING .*\b(" + "|".join(PARTIAL) + r")\b)")
     slow = {sql: plan for sql, plan in plans.items() if any(large.match(step) for step in plan)}
     assert {} == slow
     if role == "archive" and name.startswith("events"):

@@ -7,9 +7,9 @@ from typing import Any
 
 from inbox.errors import NotFound
 from inbox.models import HandlerSpec, Request
-from inbox.store.base import Filter, ReplayResult
+from inbox.store.base import Filter, ReplayResult, Waiting
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.work import make_delivery, remembered, settle, stored_request
+from inbox.store.sqlite.work import encodable, make_delivery, remembered, settle, stored_request
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
@@ -51,8 +51,19 @@ _LIVE = """
 SELECT id, status FROM deliveries
 WHERE event_id = ? AND handler = ? AND status IN ('pending', 'retrying', 'parked', 'running') ORDER BY id DESC LIMIT 1
 """
-_EXPEDITE = "UPDATE deliveries SET due_at = ? WHERE id = ? AND status IN ('pending', 'retrying')"
-_RESTART = "UPDATE deliveries SET status = 'pending', due_at = ? WHERE id = ? AND status = 'parked'"
+_EXPEDITE = """
+UPDATE deliveries SET due_at = :at, waits_since = :at WHERE id = :id AND status IN ('pending', 'retrying')
+"""
+_RESTART = """
+UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at WHERE id = :id AND status = 'parked'
+"""
+# In two parts, each of which has its index; only what waits, so that no worker that runs one is deceived.
+_CANCEL = """
+UPDATE deliveries SET status = 'cancelled', finished_at = :at, error = :note WHERE id IN (
+    SELECT id FROM deliveries WHERE status IN ('pending', 'retrying') AND {which}
+    UNION ALL SELECT id FROM deliveries WHERE status = 'parked' AND {which} LIMIT :limit)
+RETURNING event_id
+"""
 # Only what is still unsettled: somebody else may have replayed the event since it was looked at.
 _SETTLE = """
 UPDATE events SET status = ?, type = coalesce(?, type), violations = ?
@@ -164,9 +175,9 @@ class SqliteArchive:
             if live is not None and live["status"] == "running":
                 return "running", int(live["id"])
             if live is not None:
-                connection.execute(_EXPEDITE, (at, live["id"]))
+                connection.execute(_EXPEDITE, {"at": at, "id": live["id"]})
                 if can_run:
-                    connection.execute(_RESTART, (at, live["id"]))
+                    connection.execute(_RESTART, {"at": at, "id": live["id"]})
                 return "expedited", int(live["id"])
             # Of an event that nobody routed yet this is the first delivery, so that routing does not double it.
             numbers = (0, replay_id) if head["status"] == "received" else (replay_id,)
@@ -175,6 +186,17 @@ class SqliteArchive:
             assert made is not None, "a replay makes each delivery once"
             settle(connection, event_id)
             return "created", made
+
+    def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
+        """See Archive. Atomic: one transaction for these deliveries and what becomes of their events."""
+        values = {name: value for name in ("event_id", "handler") if (value := getattr(what, name)) is not None}
+        which = " AND ".join(f"{name} = :{name}" for name in values) or "true"
+        with self._connection.write() as connection:
+            values |= {"note": encodable(note), "at": at, "limit": limit}
+            rows = connection.execute(_CANCEL.format(which=which), values).fetchall()
+            for event_id in {row["event_id"] for row in rows}:
+                settle(connection, event_id)
+            return len(rows)
 
     def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
         """See Archive."""

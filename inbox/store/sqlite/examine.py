@@ -102,10 +102,11 @@ def _check(connection: sqlite3.Connection, seconds: float) -> tuple[list[str], b
     connection.set_progress_handler(lambda: time.monotonic() > end, 1000)
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(10)")]
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_CORRUPT):
             raise
-        return [], False
+        return ([str(error)], True) if code == sqlite3.SQLITE_CORRUPT else ([], False)
     finally:
         connection.set_progress_handler(None, 0)
     return ([] if found == ["ok"] else found), True

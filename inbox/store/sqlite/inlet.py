@@ -12,14 +12,15 @@ from inbox.store.sqlite.connection import Connection
 
 REFUSALS_PER_SOURCE = 500
 REFUSAL_BYTES_PER_SOURCE = 512 * 1024
+FOREVER = 1e15
 
 _Item: TypeAlias = NewEvent | Refusal | None
 
 # One statement decides between concurrent copies: the unique index events_key lets only one of them in.
 _INSERT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
-                    bound)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    bound, retired)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING
 RETURNING id
 """
@@ -31,13 +32,21 @@ UPDATE events SET retired = 1
 WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0 AND received_at < ?
 """
 _ORIGINAL = """
-SELECT id, status, content_digest FROM events WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0
+SELECT id, status, content_digest, received_at FROM events
+WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0
+"""
+# What was held may be stored after a later event took its key: within the window of one of these it is a copy of it.
+_EARLIER = """
+SELECT id, status, content_digest FROM events
+WHERE source = ? AND key = ? AND retired = 1 AND received_at BETWEEN ? AND ? ORDER BY received_at LIMIT 1
 """
 _COUNT_COPY = "UPDATE events SET duplicates = duplicates + 1, last_duplicate_at = ? WHERE id = ?"
 # The same content under another key, where the sender's proof does not cover the key: a captured request?
 _CAPTURED = """
 SELECT id FROM events
 WHERE source = ? AND content_digest = ? AND key <> ? AND bound = 1 AND conflict_of IS NULL AND retired = 0
+      AND received_at BETWEEN ? AND ?
+ORDER BY id LIMIT 1
 """
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
@@ -52,16 +61,8 @@ _INSERT_REFUSAL = """
 INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-# Keeps the newest refusals of a source within both limits; the newest one always stays.
-_FORGET = """
-DELETE FROM refusals WHERE source = :source AND id <= (
-    SELECT max(id) FROM (
-        SELECT id, row_number() OVER newest AS number, sum(bytes) OVER newest AS total
-        FROM refusals WHERE source = :source WINDOW newest AS (ORDER BY id DESC)
-    ) WHERE number > 1 AND (number > :rows OR total > :bytes)
-)
-"""
-
+_COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals WHERE source = ?"
+_FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
 
 _COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
 _HOLD = """
@@ -71,7 +72,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 
 class SqliteInlet:
-    """See `inbox.store.base.Inlet`. `space` is asked before every batch and raises StoreUnavailable."""
+    """See `inbox.store.base.Inlet`. `space` is asked whether a batch of so many bytes may be written, or raises."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class SqliteInlet:
         limit: int,
         patience: float,
         max_bytes: int = 64 * 1024 * 1024,
-        space: Callable[[], None] = lambda: None,
+        space: Callable[[int], None] = lambda coming: None,
     ) -> None:
         self._connection = connection
         self._space = space
@@ -107,7 +108,7 @@ class SqliteInlet:
         self._connection.close()
 
     def _write(self, items: Sequence[_Item]) -> list[Stored | bool]:
-        self._space()
+        self._space(sum(map(_size, items)))
         with self._connection.write() as connection:
             return [_put(connection, item) for item in items]
 
@@ -130,9 +131,9 @@ def _put(connection: sqlite3.Connection, item: _Item) -> Stored | bool:
 
 
 def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
+    window = _window(event)
     if event.dedupe_since is not None:
         connection.execute(_RETIRE, (event.source, event.key, event.dedupe_since))
-    status = "quarantined" if event.violations else "received"
     head = (event.source, event.key, event.type)
     rest = (
         event.received_at,
@@ -144,17 +145,32 @@ def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
         event.bound,
     )
     if event.bound:
-        captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key)).fetchone()
+        captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key, *window)).fetchone()
         if captured is not None:
             return _put_conflict(connection, event, (*head, *rest), captured["id"])
-    row = connection.execute(_INSERT, (*head, status, *rest)).fetchone()
+    new = (*head, "quarantined" if event.violations else "received", *rest)
+    row = connection.execute(_INSERT, (*new, False)).fetchone()
     if row is not None:
-        _put_body(connection, row["id"], event)
-        return Stored("quarantined" if event.violations else "accepted", row["id"], wake=not event.violations)
+        return _put_new(connection, row["id"], event)
     original = connection.execute(_ORIGINAL, (event.source, event.key)).fetchone()
+    if original["received_at"] > window[1]:
+        original = connection.execute(_EARLIER, (event.source, event.key, *window)).fetchone()
+        if original is None:
+            return _put_new(connection, connection.execute(_INSERT, (*new, True)).fetchone()["id"], event)
     if original["content_digest"] == event.content_digest:
         return _copy_of(connection, original["id"], event, wake=original["status"] == "received")
     return _put_conflict(connection, event, (*head, *rest), original["id"])
+
+
+def _window(event: NewEvent) -> tuple[float, float]:
+    """Return the first and the last time at which an equal key is the same event."""
+    since, until = event.dedupe_since, event.dedupe_until
+    return -FOREVER if since is None else since, FOREVER if until is None else until
+
+
+def _put_new(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> Stored:
+    _put_body(connection, event_id, event)
+    return Stored("quarantined" if event.violations else "accepted", event_id, wake=not event.violations)
 
 
 def _put_conflict(connection: sqlite3.Connection, event: NewEvent, values: tuple[object, ...], original: int) -> Stored:
@@ -189,6 +205,7 @@ def _violations(event: NewEvent) -> str | None:
 
 
 def _put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> None:
+    """Keep the newest refusals of a source within both limits; the newest one always stays."""
     headers = json.dumps(refusal.headers)
     size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
     connection.execute(
@@ -206,15 +223,17 @@ def _put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> None:
             size,
         ),
     )
-    limits = {"source": refusal.source, "rows": REFUSALS_PER_SOURCE, "bytes": REFUSAL_BYTES_PER_SOURCE}
-    connection.execute(_FORGET, limits)
+    number, total = connection.execute(_COUNT_REFUSALS, (refusal.source,)).fetchone()
+    while number > 1 and (number > REFUSALS_PER_SOURCE or total > REFUSAL_BYTES_PER_SOURCE):
+        number, total = number - 1, total - connection.execute(_FORGET, (refusal.source,)).fetchone()["bytes"]
 
 
 def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held) -> bool:
     """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
     request, headers = held.request, json.dumps(held.request.headers)
-    size = len(request.body) + len(headers) + len(request.query) + len(request.path) + 100
-    connection.execute("DELETE FROM held WHERE source = ? AND expires_at <= ?", (refusal.source, refusal.at))
+    texts = (headers, request.method, request.path, request.query, request.remote)
+    size = len(request.body) + sum(len(text.encode()) for text in texts) + 100
+    connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
     there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
     if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
         return False

@@ -41,6 +41,7 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_key ON events (source, key) WHERE conflict_of IS NULL AND retired = 0;
 CREATE UNIQUE INDEX events_conflict ON events (conflict_of, content_digest) WHERE conflict_of IS NOT NULL;
 CREATE INDEX events_bound ON events (source, content_digest) WHERE bound = 1 AND conflict_of IS NULL AND retired = 0;
+CREATE INDEX events_retired ON events (source, key, received_at) WHERE retired = 1;
 CREATE INDEX events_unrouted ON events (id) WHERE status = 'received';
 CREATE INDEX events_status ON events (status, id);
 CREATE INDEX events_source ON events (source, id);
@@ -125,7 +126,7 @@ CREATE TABLE refusals (
     size      INTEGER,
     bytes     INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX refusals_source ON refusals (source, id);
+CREATE INDEX refusals_source ON refusals (source, id, bytes);
 
 CREATE TABLE held (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -150,7 +151,7 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first",)
+KNOWN = ("0001_first", "0002_steady_leases")
 
 
 @migrations(name="0001_first")
@@ -159,6 +160,13 @@ def _first(database: Database) -> None:
     for statement in _FIRST.split(";"):
         if statement.strip():
             database.conn.execute(statement)
+
+
+@migrations(name="0002_steady_leases")
+def _steady_leases(database: Database) -> None:
+    """Let a lease end by the steady clock (`lease_until` is for people), and let a pause know when it began."""
+    for column in ("steady_until", "lease", "waits_since"):
+        database.conn.execute(f"ALTER TABLE deliveries ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
 
 
 def migrate(connection: Connection) -> None:

@@ -14,7 +14,7 @@ class Space:
     """Asked before each batch of events.
 
     reserved   bytes that must stay free on the file system
-    max_bytes  bytes that the database may hold, its free pages not counted; 0 is as much as the disk has
+    max_bytes  bytes that the database may hold, its free pages and its log not counted; 0 is as much as the disk has
     """
 
     def __init__(self, path: Path, connection: Connection, *, reserved: int = 0, max_bytes: int = 0) -> None:
@@ -23,24 +23,37 @@ class Space:
         self._reserved = reserved
         self._max_bytes = max_bytes
 
-    def __call__(self) -> None:
-        """Raise StoreUnavailable if no more events may be taken."""
+    def __call__(self, coming: int = 0) -> None:
+        """Raise StoreUnavailable if there is no room for so many bytes more."""
         if self._reserved:
+            free = self._free()
+            if free - 2 * coming < self._reserved:  # they are written twice: to the log, then to the database
+                raise StoreUnavailable(
+                    f"{free} bytes are free on the disk, {coming} would come; reserved_bytes = {self._reserved}"
+                )
+        if self._max_bytes and self._files() + coming > self._max_bytes:
+            held = self._held()
+            if held + coming > self._max_bytes:
+                raise StoreUnavailable(
+                    f"the store holds {held} bytes, {coming} would come; max_store_bytes = {self._max_bytes}"
+                )
+
+    def _free(self) -> int:
+        try:
             disk = os.statvfs(self._path.parent)
-            free = disk.f_bavail * disk.f_frsize
-            if free < self._reserved:
-                raise StoreUnavailable(f"{free} bytes are free on the disk; reserved_bytes = {self._reserved}")
-        if self._max_bytes and self._files() > self._max_bytes and self._held() > self._max_bytes:
-            raise StoreUnavailable(f"the store holds {self._held()} bytes; max_store_bytes = {self._max_bytes}")
+        except OSError as error:
+            raise StoreUnavailable(f"the disk does not say how much is free: {error.strerror}") from error
+        return disk.f_bavail * disk.f_frsize
 
     def _files(self) -> int:
-        """Return the size of the database file; cheap, and never less than what it holds."""
-        return self._path.stat().st_size + _size(self._path.with_name(f"{self._path.name}-wal"))
+        """Return the size of the database file and its log; cheap, and never less than what the database holds."""
+        return _size(self._path) + _size(self._path.with_name(f"{self._path.name}-wal"))
 
     def _held(self) -> int:
         """Return what is in use: pages that were pruned are written again."""
         names = ("page_count", "freelist_count", "page_size")
-        pages, free, size = (int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in names)
+        with self._connection.snapshot():
+            pages, free, size = (int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in names)
         return (pages - free) * size
 
 

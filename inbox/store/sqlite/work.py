@@ -15,17 +15,19 @@ from inbox.store.sqlite.connection import Connection
 # Only the first of several routers finds the event still "received".
 _ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
 _DELIVER = """
-INSERT INTO deliveries (event_id, handler, replay_id, status, due_at, created_at) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO deliveries (event_id, handler, replay_id, status, due_at, waits_since, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id, handler, replay_id) DO NOTHING
 RETURNING id
 """
-# One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever held it.
+# One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever held it. A lease that begins in
+# the future of the steady clock was given before the machine started anew.
 _CLAIM = """
 UPDATE deliveries
 SET crashes = crashes + (status = 'running'), status = 'running', token = :token, worker = :worker,
-    lease_until = :lease_until, attempts = attempts + 1
+    lease_until = :at + :lease, steady_until = :steady + :lease, lease = :lease, attempts = attempts + 1
 WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
-                    OR (status = 'running' AND lease_until <= :at))
+                    OR (status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)))
 RETURNING event_id, handler, attempts, crashes, created_at, replay_id
 """
 _CRASHED = "UPDATE attempts SET result = 'crashed', finished_at = ? WHERE delivery_id = ? AND result = 'running'"
@@ -34,12 +36,15 @@ _EVENT = """
 SELECT source, type, key, received_at, method, path, query, headers, remote, body
 FROM events JOIN bodies ON bodies.event_id = events.id WHERE events.id = ?
 """
-_HEARTBEAT = "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? AND status = 'running' RETURNING id"
+_HEARTBEAT = """
+UPDATE deliveries SET lease_until = ?, steady_until = ? WHERE id = ? AND token = ? AND status = 'running' RETURNING id
+"""
 # The token is the fence: a worker that lost its lease changes nothing.
 _FINISH = """
 UPDATE deliveries
 SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = coalesce(:due_at, due_at),
-    finished_at = :finished_at, value = :value, error = :error, attempts = attempts - (:status = 'parked')
+    waits_since = :at, finished_at = :finished_at, value = :value, error = :error,
+    attempts = attempts - (:status = 'parked')
 WHERE id = :id AND token = :token AND status = 'running'
 RETURNING event_id
 """
@@ -60,10 +65,15 @@ UPDATE events SET status = CASE
 WHERE id = :event RETURNING status
 """
 _WAITING = """
-SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= ?
-UNION ALL SELECT id, lease_until AS at FROM deliveries WHERE status = 'running' AND lease_until <= ?
-ORDER BY at LIMIT ?
+SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= :until
+UNION ALL
+SELECT id, CASE WHEN steady_until <= :steady THEN :until - (:steady - steady_until) ELSE 0.0 END AS at FROM deliveries
+WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)
+ORDER BY at LIMIT :limit
 """
+# A pause that began later than now was given before the clock was set back; it begins again.
+_LATER = "status IN ('pending', 'retrying') AND waits_since > :at + 1.0"
+_SET_BACK = f"UPDATE deliveries SET due_at = due_at - (waits_since - :at), waits_since = :at WHERE {_LATER}"
 # What a module that failed today had when it last loaded is still there; what was removed before stays removed.
 _REMOVE = "UPDATE handlers SET removed = 1, failure = '' WHERE module NOT IN (SELECT value FROM json_each(?))"
 _REMEMBER = """
@@ -71,7 +81,10 @@ INSERT INTO handlers (name, module, marks, failure, removed, loaded_at) VALUES (
 ON CONFLICT (name) DO UPDATE SET module = excluded.module, marks = excluded.marks, failure = '', removed = 0,
                                  loaded_at = excluded.loaded_at
 """
-_UNPARK = "UPDATE deliveries SET status = 'pending', due_at = ?, error = '' WHERE status = 'parked' AND handler = ?"
+_UNPARK = """
+UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at, error = ''
+WHERE status = 'parked' AND handler = :handler
+"""
 
 
 class SqliteWork:
@@ -106,9 +119,12 @@ class SqliteWork:
                 settle(connection, event_id)
         return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
 
-    def claim(self, delivery_id: int, *, token: str, worker: str, at: float, lease: float) -> Claimed | None:
+    def claim(
+        self, delivery_id: int, *, token: str, worker: str, at: float, lease: float, steady: float | None = None
+    ) -> Claimed | None:
         """See Work."""
-        values = {"id": delivery_id, "token": token, "worker": worker, "at": at, "lease_until": at + lease}
+        values = {"id": delivery_id, "token": token, "worker": worker, "at": at, "lease": lease}
+        values["steady"] = at if steady is None else steady
         with self._connection.write() as connection:
             row = connection.execute(_CLAIM, values).fetchone()
             if row is None:
@@ -133,15 +149,16 @@ class SqliteWork:
             request=stored_request(event),
         )
 
-    def heartbeat(self, delivery_id: int, token: str, lease_until: float) -> bool:
+    def heartbeat(self, delivery_id: int, token: str, lease_until: float, steady: float | None = None) -> bool:
         """See Work."""
+        values = (lease_until, lease_until if steady is None else steady, delivery_id, token)
         with self._connection.write() as connection:
-            return connection.execute(_HEARTBEAT, (lease_until, delivery_id, token)).fetchone() is not None
+            return connection.execute(_HEARTBEAT, values).fetchone() is not None
 
-    def holds(self, delivery_id: int, token: str, at: float) -> bool:
+    def holds(self, delivery_id: int, token: str, steady: float) -> bool:
         """See Work."""
-        sql = "SELECT 1 FROM deliveries WHERE id = ? AND token = ? AND status = 'running' AND lease_until > ?"
-        return bool(self._connection.rows(sql, (delivery_id, token, at)))
+        sql = "SELECT 1 FROM deliveries WHERE id = ? AND token = ? AND status = 'running' AND steady_until > ?"
+        return bool(self._connection.rows(sql, (delivery_id, token, steady)))
 
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
         """See Work."""
@@ -150,14 +167,15 @@ class SqliteWork:
             "token": token,
             "status": outcome.status,
             "due_at": outcome.due_at,
+            "at": at,
             "finished_at": None if outcome.status in ("retrying", "parked") else at,
             "value": outcome.value,
-            "error": _text(outcome.error),
+            "error": encodable(outcome.error),
         }
         with self._connection.write() as connection:
             row = connection.execute(_FINISH, values).fetchone()
             result = outcome.result if row is not None else "lost"
-            connection.execute(_END_ATTEMPT, (result, at, _text(outcome.error), token))
+            connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token))
             if row is None:
                 return Finished(held=False)
             return Finished(held=True, event_status=settle(connection, row["event_id"]))
@@ -172,9 +190,17 @@ class SqliteWork:
         sql = "SELECT id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
         return [row["id"] for row in self._connection.rows(sql, (limit,))]
 
-    def waiting(self, until: float, limit: int) -> list[tuple[int, float]]:
+    def waiting(self, until: float, limit: int, steady: float | None = None) -> list[tuple[int, float]]:
         """See Work."""
-        return [(row["id"], row["at"]) for row in self._connection.rows(_WAITING, (until, until, limit))]
+        values = {"until": until, "steady": until if steady is None else steady, "limit": limit}
+        return [(row["id"], row["at"]) for row in self._connection.rows(_WAITING, values)]
+
+    def set_back(self, at: float) -> int:
+        """See Work."""
+        if not self._connection.rows(f"SELECT 1 FROM deliveries WHERE {_LATER} LIMIT 1", {"at": at}):
+            return 0
+        with self._connection.write() as connection:
+            return connection.execute(_SET_BACK, {"at": at}).rowcount
 
     def close(self) -> None:
         """See Work."""
@@ -186,7 +212,7 @@ def make_delivery(
 ) -> int | None:
     """Insert a delivery and return its id, None if it is there already."""
     status = "pending" if can_run else "parked"
-    row = connection.execute(_DELIVER, (event_id, handler, replay_id, status, at, at)).fetchone()
+    row = connection.execute(_DELIVER, (event_id, handler, replay_id, status, at, at, at)).fetchone()
     return row["id"] if row is not None else None
 
 
@@ -201,11 +227,11 @@ def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float)
     with connection.write() as raw:
         raw.execute(_REMOVE, (json.dumps(list(failures)),))
         for module, failure in failures.items():
-            raw.execute("UPDATE handlers SET failure = ? WHERE module = ?", (_text(failure), module))
+            raw.execute("UPDATE handlers SET failure = ? WHERE module = ?", (encodable(failure), module))
         for spec in handlers:
             if not spec.failure:
                 raw.execute(_REMEMBER, (spec.name, spec.module, json.dumps([asdict(m) for m in spec.marks]), at))
-                raw.execute(_UNPARK, (at, spec.name))
+                raw.execute(_UNPARK, {"at": at, "handler": spec.name})
 
 
 def remembered(connection: Connection) -> list[HandlerSpec]:
@@ -225,6 +251,6 @@ def stored_request(row: sqlite3.Row) -> Request:
     return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])
 
 
-def _text(text: str) -> str:
+def encodable(text: str) -> str:
     """Return the text with lone surrogates written as escapes: they have no UTF-8, so SQLite cannot store them."""
     return text.encode("utf-8", "backslashreplace").decode()
