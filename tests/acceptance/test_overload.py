@@ -57,16 +57,17 @@ def stored(place: Place) -> Counter[str]:
 
 def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Place) -> None:
     """All 60 get their 503 within three times patience, twice; sent again they are accepted once, and run once."""
-    settle(place, server="patience = 1.0")
+    settle(place, server="patience = 1.5")
     place.start()
     assert (200, "", "accepted") == short(send(place, "before"))
+    eventually(lambda: runs(place).total() == 1, "the worker is there")
     keys = [f"event {number}" for number in range(60)]
     with locked(place):
         for _ in range(2):
             began = time.monotonic()
             answers = at_once(partial(send, place), keys)
             assert Counter({REFUSED: 60}) == Counter(map(short, answers.values()))
-            assert time.monotonic() - began < 3.0
+            assert time.monotonic() - began < 4.5
         assert (503, 200) == (get(place, "/readyz").status, get(place, "/healthz").status)
     assert {"before": 1} == stored(place)
     eventually(lambda: get(place, "/readyz").status == 200, "the stall ends by itself")
@@ -74,7 +75,7 @@ def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Plac
         began = time.monotonic()
         answers = at_once(partial(send, place), keys)
         assert {(200, "", word): 60} == Counter(map(short, answers.values()))
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 4.5
     assert dict.fromkeys(["before", *keys], 1) == stored(place)
     eventually(lambda: runs(place).total() >= 61, "every event is handled")
     place.stop()

@@ -35,7 +35,9 @@ def test_a_lease_from_before_the_machine_started_has_ended(store: SqliteStore) -
 
 def test_pauses_that_began_later_than_now_begin_now(store: SqliteStore) -> None:
     """Retries keep their length, what was due at once is due at once; the others stay, and so does what ended."""
-    late, due, early, ended = (routed(store, key=key, at=at)[0] for key, at in zip("abcd", [5e3, 5e3, 1, 5e3]))
+    late, due, early, ended = (
+        routed(store, key=key, at=at)[0] for key, at in zip("abcd", [5e3, 5e3, 1, 5e3], strict=True)
+    )
     for number, at in ((late, 5000.0), (ended, 5000.0)):
         claimed(store, number, f"t{number}", at=at)
     store.work.finish(late, f"t{late}", Outcome("retrying", "error", due_at=5070.0), 5010.0)

@@ -92,9 +92,10 @@ class Connection:
         with self._lock, translated():
             connection = self.database.conn
             waiting = self._patience if patience is None else patience
+            end = time.monotonic() + waiting
             with self._turn.taken(waiting):
                 try:
-                    _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), waiting)
+                    _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), end - time.monotonic())
                     yield connection
                     connection.execute("COMMIT")
                 except BaseException:
