@@ -39,13 +39,17 @@ class Turn:
         try:
             yield
         finally:
-            fcntl.flock(self._opened(), fcntl.LOCK_UN)
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file, which also lets go of the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __del__(self) -> None:
+        self.close()
 
     def _try(self) -> bool:
         try:
