@@ -1,16 +1,20 @@
-"""A request → an event on disk, or a refusal. The whole way of an HTTP request is `Receiver.accept`.
+"""A request → an event on disk, or a refusal. The whole way of an HTTP request is `Receiver.flow`.
 
-Never imports handler code, never waits for the queue, and never answers before the store has committed. Next: the
-store's row is found by `inbox.delivery` in the worker, which the wake-up only makes quicker.
+It does no I/O itself, so that threads and an event loop can both go it. Never imports handler code, never waits for
+the queue, and never answers before the store has committed. Next: the store's row is found by `inbox.delivery` in the
+worker, which the wake-up only makes quicker.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
+from typing import Any, TypeAlias
 
 import structlog
 
 from inbox.errors import (
+    InboxError,
     Incomplete,
     Invalid,
     Malformed,
@@ -40,6 +44,17 @@ Read = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBody:
+    """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than so many bytes."""
+
+    limit: int
+
+
+Flow: TypeAlias = Generator[ReadBody | NewEvent | Refusal, Any, "Answer"]
+"""ReadBody is sent the body, a NewEvent what `Inlet` says of it, a Refusal whether it was kept; errors are thrown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an accepted request is answered with."""
 
@@ -65,10 +80,11 @@ class Receiver:
         self._wake = wake
         self._clock = clock
 
-    def accept(self, name: str, request: Request, read: Read) -> Answer:
-        """Take a request for the source `name`; its body is fetched with `read`.
+    def flow(self, name: str, request: Request) -> Flow:
+        """Take a request, whose body is not there yet, for the source `name`: the whole way, step by step.
 
-        Raises Refused (nothing is stored but the refusal) or StoreUnavailable (nothing is stored at all).
+        Each step asks for what only its surroundings can do, and goes on with what it is sent. Returns an Answer. Raises
+        Refused (nothing is stored but the refusal) or StoreUnavailable (nothing is stored at all).
         """
         at = self._clock()
         source = self._sources.get(name)
@@ -77,26 +93,57 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            request = request.replace(body=read(source.max_body))
-            return self.ingest(name, source, request, at)
-        except Refused as refusal:
-            self._remember(name if source is not None else "", source, request, refusal, at)
+            request = request.replace(body=(yield ReadBody(source.max_body)))
+            event = self.event(name, source, request, at)
+            return self.stored(source, event, (yield event))
+        except Refused as refused:
+            refusal = self._refusal(name if source is not None else "", source, request, refused, at)
+            try:
+                kept = yield refusal
+            except StoreError as error:
+                log.warning("refusal.not_recorded", source=refusal.source, error=str(error))
+                kept = False
+            if refusal.held is not None:
+                log.warning("request.held" if kept else "request.not_held", source=name)
             raise
 
-    def ingest(self, name: str, source: Provider, request: Request, at: float, *, late: bool = False) -> Answer:
-        """Verify, read, check and store a whole request that came at the time `at`, long ago if it is `late`.
+    def accept(self, name: str, request: Request, read: Read) -> Answer:
+        """Take a request and wait until it is stored; its body is fetched with `read`. Raises what `flow` does."""
+        flow = self.flow(name, request)
+        step = partial(next, flow)
+        while True:
+            try:
+                need = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                step = partial(flow.send, read(need.limit) if isinstance(need, ReadBody) else self._put(need))
+            except InboxError as error:
+                step = partial(flow.throw, error)
+
+    def ingest(self, name: str, source: Provider, request: Request, at: float) -> Answer:
+        """Verify, read, check and store a whole request that came at the time `at`, long ago.
 
         Raises Refused and StoreError.
         """
-        verified = source.verify(request, at=at)
-        event = self._event(name, source, request, verified, at)
-        if late and source.dedupe_for:
+        event = self.event(name, source, request, at)
+        if source.dedupe_for:
             event = replace(event, dedupe_until=at + source.dedupe_for)
-        stored = self._inlet.add_event(event)
+        return self.stored(source, event, self._inlet.add_event(event))
+
+    def event(self, name: str, source: Provider, request: Request, at: float) -> NewEvent:
+        """Return what a whole request says, to be stored. Raises Refused."""
+        return self._event(name, source, request, source.verify(request, at=at), at)
+
+    def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
+        """Tell of an event that is on disk."""
         if stored.wake:
             self._wake_up(stored)
-        log.info("event." + stored.outcome, source=name, id=stored.id, type=event.type, key=event.key)
+        log.info("event." + stored.outcome, source=event.source, id=stored.id, type=event.type, key=event.key)
         return Answer(stored.outcome, stored.id, source.ack_status)
+
+    def _put(self, item: NewEvent | Refusal) -> Stored | bool:
+        return self._inlet.add_event(item) if isinstance(item, NewEvent) else self._inlet.add_refusal(item)
 
     def source(self, name: str) -> Provider:
         """Return a configured source. Raises UnknownSource."""
@@ -158,7 +205,8 @@ class Receiver:
         except Exception as error:
             log.warning("queue.wake_failed", id=stored.id, error=repr(error), then="the sweep finds the event")
 
-    def _remember(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> None:
+    def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
+        """Return what is to be remembered of a request that was refused, and tell of it."""
         reason = refused.reason if isinstance(refused, NotAuthentic) else refused.code
         log.warning(
             "request.refused",
@@ -169,7 +217,7 @@ class Receiver:
             remote=request.remote,
         )
         visible = source.redact(request.replace(body=b"")) if source is not None else request
-        refusal = Refusal(
+        return Refusal(
             source=name,
             at=at,
             code=refused.code,
@@ -181,13 +229,6 @@ class Receiver:
             size=len(request.body),
             held=_held(source, request, refused, at),
         )
-        try:
-            kept = self._inlet.add_refusal(refusal)
-        except StoreError as error:
-            log.warning("refusal.not_recorded", source=name, error=str(error))
-            kept = False
-        if refusal.held is not None:
-            log.warning("request.held" if kept else "request.not_held", source=name)
 
 
 def _held(source: Provider | None, request: Request, refused: Refused, at: float) -> Held | None:

@@ -45,7 +45,7 @@ class Releaser:
             for held_id, at, request in page:
                 after = held_id
                 try:
-                    answer = self._receiver.ingest(source, provider, request, at, late=True)
+                    answer = self._receiver.ingest(source, provider, request, at)
                 except Refused as refused:
                     yield Released(held_id, diagnosis=refused.diagnosis)
                     continue
