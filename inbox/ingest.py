@@ -83,8 +83,8 @@ class Receiver:
     def flow(self, name: str, request: Request) -> Flow:
         """Take a request, whose body is not there yet, for the source `name`: the whole way, step by step.
 
-        Each step asks for what only its surroundings can do, and goes on with what it is sent. Returns an Answer. Raises
-        Refused (nothing is stored but the refusal) or StoreUnavailable (nothing is stored at all).
+        Each step asks for what only its surroundings can do, and goes on with what it is sent. Returns an Answer.
+        Raises Refused (nothing is stored but the refusal) or StoreUnavailable (nothing is stored at all).
         """
         at = self._clock()
         source = self._sources.get(name)

@@ -19,6 +19,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStor
 @pytest.fixture(params=BACKENDS)
 def impatient(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStore]:
     """An empty store that waits only a moment for the lock of another program."""
-    made = BACKENDS[request.param](tmp_path, patience=0.03)
+    made = BACKENDS[request.param](tmp_path, patience=0.15)
     yield made
     made.close()

@@ -10,7 +10,7 @@ import pytest
 
 from inbox.models import Request, Stored
 from inbox.store.base import Filter
-from inbox.store.sqlite.inlet import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
+from inbox.store.sqlite.refused import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
 from tests.store.stores import SqliteStore, event, in_processes, in_threads, invalid, refusal
 
 

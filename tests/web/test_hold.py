@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from inbox.errors import ConfigError, Refused, StoreUnavailable
 from inbox.models import Request
-from inbox.store.sqlite.inlet import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
+from inbox.store.sqlite.refused import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
 from inbox.testing import Inbox
 from inbox.web import create_app
 

@@ -1,9 +1,10 @@
 """Group commit: concurrent callers share one transaction and one wait for the disk.
 
-The first caller writes for itself; those that come while it writes are written together by the next one of them.
-Each returns only when its own item is committed. Nothing runs in the background.
+One thread writes. What comes while it writes is written together next. Nobody is told of an item before it is
+committed. Callers wait (`GroupCommit(item)`), or are called back (`submit`), as on an event loop.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -19,17 +20,16 @@ MOMENT = 0.05
 """Seconds that one caller gets to end a stall before the others are refused."""
 
 
-class _Ticket(Generic[Item, Result]):
-    """One caller's item; `wake` is released when it is written, or when its caller is to write."""
+class Ticket(Generic[Item, Result]):
+    """An item on its way: it has a `result` or an `error` when `done` is called with it, in the writer's thread."""
 
-    __slots__ = ("error", "item", "leads", "result", "size", "wake")
+    __slots__ = ("deadline", "done", "error", "item", "result", "size")
 
-    def __init__(self, item: Item, size: int) -> None:
+    def __init__(self, item: Item, size: int, done: Callable[["Ticket[Item, Result]"], None]) -> None:
         self.item = item
         self.size = size
-        self.wake = threading.Lock()
-        self.wake.acquire()
-        self.leads = False
+        self.done = done
+        self.deadline = 0.0
         self.result: Result | None = None
         self.error: BaseException | None = None
 
@@ -61,95 +61,127 @@ class GroupCommit(Generic[Item, Result]):
         self._limit = limit
         self._batch = batch
         self._patience = patience
-        self._mutex = threading.Lock()
         self._max_bytes = max_bytes
         self._size = size
+        self._begin()
+
+    def _begin(self) -> None:
+        """Wait for items, also in a forked child, which has no writer, and locks that nobody will let go of."""
+        self._process = os.getpid()
+        self._mutex = threading.Lock()
         self._bytes = 0
         self._since = 0.0
         self._busy = False
         self._stalled = False
-        self._waiting: deque[_Ticket[Item, Result]] = deque()
+        self._waiting: deque[Ticket[Item, Result]] = deque()
+        self._work = threading.Semaphore(0)
+        self._writer: threading.Thread | None = None
 
     def __call__(self, item: Item, *, spare: bool = False) -> Result:
         """Return the result of writing the item, once it is committed. Raises what `write` raises.
 
         A `spare` item, which could be done without, takes at most half of the places.
         """
-        ticket: _Ticket[Item, Result] = _Ticket(item, self._size(item))
-        with self._mutex:
-            patience = min(self._patience, MOMENT) if self._stalled else self._patience
-            if self._busy:
-                self._admit(ticket, 2 if spare else 1)
-            else:
-                self._busy = ticket.leads = True
-                self._since = time.monotonic()
-        if not ticket.leads and not ticket.wake.acquire(timeout=patience) and not self._withdraw(ticket, patience):
-            ticket.wake.acquire()
-        if ticket.leads:
-            self._lead(ticket)
+        written = threading.Lock()
+        written.acquire()
+        ticket = self.submit(item, lambda ticket: written.release(), spare=spare)
+        if not written.acquire(timeout=max(0.0, ticket.deadline - time.monotonic())):
+            self.give_up_late()
+            written.acquire()
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
 
-    def _admit(self, ticket: _Ticket[Item, Result], share: int) -> None:
-        """Let a ticket wait. Raises StoreUnavailable if there is no place, or if nothing moves."""
-        if time.monotonic() - self._since > (MOMENT if self._stalled else self._patience):
+    def submit(
+        self, item: Item, done: Callable[[Ticket[Item, Result]], None], *, spare: bool = False
+    ) -> Ticket[Item, Result]:
+        """Have an item written, and `done` called when it is; `give_up_late` ends the wait of one that gets no turn.
+
+        Raises StoreUnavailable if it is not even taken.
+        """
+        if self._process != os.getpid():
+            self._begin()
+        ticket = Ticket(item, self._size(item), done)
+        with self._mutex:
+            now = time.monotonic()
+            if self._busy:
+                self._admit(ticket, 2 if spare else 1, now)
+            ticket.deadline = now + (min(self._patience, MOMENT) if self._stalled else self._patience)
+            self._waiting.append(ticket)
+            self._bytes += ticket.size
+            if not self._busy:
+                self._busy, self._since = True, now
+                self._start()
+        return ticket
+
+    def give_up_late(self) -> None:
+        """Fail those whose turn has not come in time; what is being written is not among them."""
+        with self._mutex:
+            now = time.monotonic()
+            late = [ticket for ticket in self._waiting if ticket.deadline <= now]
+            for ticket in late:
+                self._waiting.remove(ticket)
+                self._bytes -= ticket.size
+                ticket.error = StoreUnavailable(f"the store did not get to this request in {self._patience:g} s")
+        _tell(late)
+
+    def close(self) -> None:
+        """End the writer's thread when everything that waits is written."""
+        writer, self._writer = self._writer, None
+        if writer is not None and self._process == os.getpid():
+            self._work.release()
+            writer.join()
+
+    def _admit(self, ticket: Ticket[Item, Result], share: int, now: float) -> None:
+        """Raise StoreUnavailable if there is no place to wait, or if nothing moves."""
+        if now - self._since > (MOMENT if self._stalled else self._patience):
             raise self._stall()
         if len(self._waiting) >= self._limit // share:
             raise StoreUnavailable(f"{len(self._waiting)} requests are waiting for the store")
         if self._bytes and self._bytes + ticket.size > self._max_bytes // share:
             raise StoreUnavailable(f"requests with {self._bytes} bytes are waiting for the store")
-        self._waiting.append(ticket)
-        self._bytes += ticket.size
-
-    def _withdraw(self, ticket: _Ticket[Item, Result], patience: float) -> bool:
-        """Take a ticket back that nobody is writing yet and raise; False if it is too late for that."""
-        with self._mutex:
-            try:
-                self._waiting.remove(ticket)
-            except ValueError:
-                return False
-            self._bytes -= ticket.size
-        raise StoreUnavailable(f"the store did not get to this request in {patience:g} s")
 
     def _stall(self) -> StoreUnavailable:
         return StoreUnavailable(f"the store has been busy with one commit for more than {self._patience:g} s")
 
-    def _lead(self, own: _Ticket[Item, Result]) -> None:
-        """Write the own ticket and those that wait, then hand over to the next that came meanwhile."""
+    def _start(self) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
+            self._writer.start()
+        self._work.release()
+
+    def _run(self) -> None:
+        while True:
+            self._work.acquire()
+            if not self._busy:
+                return
+            while batch := self._next():
+                self._commit(batch)
+                self._end(batch)
+            # `_busy` is over since `_next` found nothing: whoever comes now releases `_work`.
+
+    def _next(self) -> list[Ticket[Item, Result]]:
+        """Return those that are to be written now; none ends being busy."""
         with self._mutex:
-            batch = [own]
-            while self._waiting and len(batch) < self._batch:
-                batch.append(self._next())
-        try:
-            self._commit(batch)
-        finally:
-            with self._mutex:
-                now = time.monotonic()
-                self._stalled = isinstance(own.error, StoreUnavailable) and now - self._since >= self._patience
-                given_up = self._give_up() if self._stalled else []
-                following = self._next() if self._waiting else None
-                self._busy = following is not None
-                self._since = now
-            if following is not None:
-                following.leads = True
-                following.wake.release()
-            for ticket in [*batch[1:], *given_up]:
-                ticket.wake.release()
+            batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            self._bytes -= sum(ticket.size for ticket in batch)
+            self._busy, self._since = bool(batch), time.monotonic()
+        return batch
 
-    def _give_up(self) -> list[_Ticket[Item, Result]]:
-        """Return all that wait, as failed: to write them would take as long again."""
-        tickets = [self._next() for _ in range(len(self._waiting))]
-        for ticket in tickets:
-            ticket.error = self._stall()
-        return tickets
+    def _end(self, batch: list[Ticket[Item, Result]]) -> None:
+        """Tell those whose batch it was; if it failed after all its patience, those that wait as well."""
+        with self._mutex:
+            failed = isinstance(batch[0].error, StoreUnavailable)
+            self._stalled = failed and time.monotonic() - self._since >= self._patience
+            if self._stalled:  # to write them would take as long again
+                for ticket in self._waiting:
+                    ticket.error = self._stall()
+                    batch.append(ticket)
+                self._waiting.clear()
+                self._bytes = 0
+        _tell(batch)
 
-    def _next(self) -> _Ticket[Item, Result]:
-        ticket = self._waiting.popleft()
-        self._bytes -= ticket.size
-        return ticket
-
-    def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
+    def _commit(self, batch: list[Ticket[Item, Result]]) -> None:
         try:
             results = self._write([ticket.item for ticket in batch])
         except StoreUnavailable as error:
@@ -157,16 +189,17 @@ class GroupCommit(Generic[Item, Result]):
                 ticket.error = StoreUnavailable(str(error))
                 ticket.error.__cause__ = error
             return
-        except Exception as error:
+        except BaseException as error:
             if len(batch) == 1:
                 batch[0].error = error
             else:
                 for ticket in batch:
                     self._commit([ticket])
             return
-        except BaseException:
-            for ticket in batch:
-                ticket.error = StoreUnavailable("the receiver is stopping")
-            raise
         for ticket, result in zip(batch, results, strict=True):
             ticket.result = result
+
+
+def _tell(tickets: Sequence[Ticket[Item, Result]]) -> None:
+    for ticket in tickets:
+        ticket.done(ticket)

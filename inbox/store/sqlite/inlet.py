@@ -4,27 +4,29 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeAlias
 
-from inbox.models import Held, NewEvent, Refusal, Stored
-from inbox.store.sqlite.commit import GroupCommit
+from inbox.models import NewEvent, Refusal, Stored
+from inbox.store.sqlite.commit import GroupCommit, Ticket
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.refused import put_refusal
 
-REFUSALS_PER_SOURCE = 500
-REFUSAL_BYTES_PER_SOURCE = 512 * 1024
 FOREVER = 1e15
+COLUMNS, BODY_COLUMNS = 13, 7
 
-_Item: TypeAlias = NewEvent | Refusal | None
+Item: TypeAlias = NewEvent | Refusal | None
 
 # One statement decides between concurrent copies: the unique index events_key lets only one of them in.
-_INSERT = """
-INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
-                    bound, retired)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING
-RETURNING id
-"""
-_INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = """source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations, bound,
+               retired"""
+_NEW = "ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING"
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 12)}) {_NEW} RETURNING id"
+_INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES "
+# Many at once, with ids that follow the last one: only one transaction writes at a time.
+_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
+_INSERT_MANY = f"INSERT INTO events (id, {_COLUMNS}) VALUES "
+_INSERTED = "SELECT id FROM events WHERE id > ?"
 
 # The key of an event that is older than the source's dedupe window is set free, so that the INSERT takes it.
 _RETIRE = """
@@ -51,24 +53,11 @@ ORDER BY id LIMIT 1
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
                     bound, conflict_of)
-VALUES (?, ?, ?, 'conflict', ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conflict_of, content_digest) WHERE conflict_of IS NOT NULL DO NOTHING
 RETURNING id
 """
 _CONFLICT = "SELECT id FROM events WHERE conflict_of = ? AND content_digest = ?"
-
-_INSERT_REFUSAL = """
-INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals WHERE source = ?"
-_FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
-
-_COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
-_HOLD = """
-INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 
 class SqliteInlet:
@@ -85,7 +74,7 @@ class SqliteInlet:
     ) -> None:
         self._connection = connection
         self._space = space
-        self._commit: GroupCommit[_Item, Stored | bool] = GroupCommit(
+        self._commit: GroupCommit[Item, Stored | bool] = GroupCommit(
             self._write, limit=limit, patience=patience, max_bytes=max_bytes, size=_size
         )
 
@@ -105,61 +94,90 @@ class SqliteInlet:
 
     def close(self) -> None:
         """See Inlet."""
+        self._commit.close()
         self._connection.close()
 
-    def _write(self, items: Sequence[_Item]) -> list[Stored | bool]:
+    def submit(self, item: Item, done: Callable[[Ticket[Item, Stored | bool]], None]) -> None:
+        """See Inlet."""
+        self._commit.submit(item, done, spare=isinstance(item, Refusal))
+
+    def give_up_late(self) -> None:
+        """See Inlet."""
+        self._commit.give_up_late()
+
+    def _write(self, items: Sequence[Item]) -> list[Stored | bool]:
         self._space(sum(map(_size, items)))
         with self._connection.write() as connection:
-            return [_put(connection, item) for item in items]
+            together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
+            stored = _put_together(connection, together) if len(together) > 1 else {}
+            return [stored.get(id(item)) or _put(connection, item) for item in items]
 
 
-def _size(item: _Item) -> int:
+def _size(item: Item) -> int:
     """Return about how many bytes an item keeps in memory while it waits."""
     if isinstance(item, Refusal):
         return len(item.held.request.body) if item.held is not None else 0
     return len(item.request.body) if item is not None else 0
 
 
-def _put(connection: sqlite3.Connection, item: _Item) -> Stored | bool:
+def _put(connection: sqlite3.Connection, item: Item) -> Stored | bool:
     if isinstance(item, NewEvent):
         return _put_event(connection, item)
     if isinstance(item, Refusal):
-        _put_refusal(connection, item)
-        return item.held is not None and _hold(connection, item, item.held)
+        return put_refusal(connection, item)
     connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
     return True
+
+
+def _is_plain(event: NewEvent) -> bool:
+    """Tell whether the unique index alone decides what the event is, when its key is new."""
+    return not event.bound and event.dedupe_since is None and event.dedupe_until is None
+
+
+def _put_together(connection: sqlite3.Connection, events: Sequence[NewEvent]) -> dict[int, Stored]:
+    """Insert those whose key is new with two statements, and return what became of them by the `id()` of each.
+
+    One statement per event would be as right; but each is several turns with the interpreter's lock, which a busy
+    event loop lets go of late.
+    """
+    ((last,),) = connection.execute(_LAST)
+    values = [value for number, event in enumerate(events, last + 1) for value in (number, *_row(event), False)]
+    inserted = connection.execute(f"{_INSERT_MANY}{_places(COLUMNS, len(events))} {_NEW}", values).rowcount
+    new = dict(enumerate(events, last + 1))
+    if inserted < len(events):
+        there = {row["id"] for row in connection.execute(_INSERTED, (last,))}
+        new = {number: event for number, event in new.items() if number in there}
+    if new:
+        bodies = [value for number, event in new.items() for value in _body(number, event)]
+        connection.execute(f"{_INSERT_BODY}{_places(BODY_COLUMNS, len(new))}", bodies)
+    return {id(event): _as_stored(number, event) for number, event in new.items()}
+
+
+@cache
+def _places(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
     window = _window(event)
     if event.dedupe_since is not None:
         connection.execute(_RETIRE, (event.source, event.key, event.dedupe_since))
-    head = (event.source, event.key, event.type)
-    rest = (
-        event.received_at,
-        len(event.request.body),
-        event.body_digest,
-        event.content_digest,
-        event.verified_by,
-        _violations(event),
-        event.bound,
-    )
+    row = _row(event)
     if event.bound:
         captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key, *window)).fetchone()
         if captured is not None:
-            return _put_conflict(connection, event, (*head, *rest), captured["id"])
-    new = (*head, "quarantined" if event.violations else "received", *rest)
-    row = connection.execute(_INSERT, (*new, False)).fetchone()
-    if row is not None:
-        return _put_new(connection, row["id"], event)
+            return _put_conflict(connection, event, captured["id"])
+    new = connection.execute(_INSERT, (*row, False)).fetchone()
+    if new is not None:
+        return _put_new(connection, new["id"], event)
     original = connection.execute(_ORIGINAL, (event.source, event.key)).fetchone()
     if original["received_at"] > window[1]:
         original = connection.execute(_EARLIER, (event.source, event.key, *window)).fetchone()
         if original is None:
-            return _put_new(connection, connection.execute(_INSERT, (*new, True)).fetchone()["id"], event)
+            return _put_new(connection, connection.execute(_INSERT, (*row, True)).fetchone()["id"], event)
     if original["content_digest"] == event.content_digest:
         return _copy_of(connection, original["id"], event, wake=original["status"] == "received")
-    return _put_conflict(connection, event, (*head, *rest), original["id"])
+    return _put_conflict(connection, event, original["id"])
 
 
 def _window(event: NewEvent) -> tuple[float, float]:
@@ -170,11 +188,16 @@ def _window(event: NewEvent) -> tuple[float, float]:
 
 def _put_new(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> Stored:
     _put_body(connection, event_id, event)
+    return _as_stored(event_id, event)
+
+
+def _as_stored(event_id: int, event: NewEvent) -> Stored:
     return Stored("quarantined" if event.violations else "accepted", event_id, wake=not event.violations)
 
 
-def _put_conflict(connection: sqlite3.Connection, event: NewEvent, values: tuple[object, ...], original: int) -> Stored:
-    row = connection.execute(_INSERT_CONFLICT, (*values, original)).fetchone()
+def _put_conflict(connection: sqlite3.Connection, event: NewEvent, original: int) -> Stored:
+    source, key, event_type, _, *rest = _row(event)
+    row = connection.execute(_INSERT_CONFLICT, (source, key, event_type, "conflict", *rest, original)).fetchone()
     if row is not None:
         _put_body(connection, row["id"], event)
         return Stored("conflict", row["id"], wake=False)
@@ -190,11 +213,29 @@ def _copy_of(
 
 
 def _put_body(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> None:
+    connection.execute(_INSERT_BODY + _places(BODY_COLUMNS, 1), _body(event_id, event))
+
+
+def _body(event_id: int, event: NewEvent) -> tuple[object, ...]:
     request = event.request
     headers = json.dumps(request.headers)
-    connection.execute(
-        _INSERT_BODY,
-        (event_id, request.method, request.path, request.query, headers, request.remote, request.body),
+    return event_id, request.method, request.path, request.query, headers, request.remote, request.body
+
+
+def _row(event: NewEvent) -> tuple[object, ...]:
+    """Return the values of _COLUMNS but the last."""
+    return (
+        event.source,
+        event.key,
+        event.type,
+        "quarantined" if event.violations else "received",
+        event.received_at,
+        len(event.request.body),
+        event.body_digest,
+        event.content_digest,
+        event.verified_by,
+        _violations(event),
+        event.bound,
     )
 
 
@@ -202,41 +243,3 @@ def _violations(event: NewEvent) -> str | None:
     if not event.violations:
         return None
     return json.dumps([{"pointer": item.pointer, "message": item.message} for item in event.violations])
-
-
-def _put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> None:
-    """Keep the newest refusals of a source within both limits; the newest one always stays."""
-    headers = json.dumps(refusal.headers)
-    size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
-    connection.execute(
-        _INSERT_REFUSAL,
-        (
-            refusal.source,
-            refusal.at,
-            refusal.code,
-            refusal.reason,
-            refusal.diagnosis,
-            refusal.method,
-            refusal.remote,
-            headers,
-            refusal.size,
-            size,
-        ),
-    )
-    number, total = connection.execute(_COUNT_REFUSALS, (refusal.source,)).fetchone()
-    while number > 1 and (number > REFUSALS_PER_SOURCE or total > REFUSAL_BYTES_PER_SOURCE):
-        number, total = number - 1, total - connection.execute(_FORGET, (refusal.source,)).fetchone()["bytes"]
-
-
-def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held) -> bool:
-    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
-    request, headers = held.request, json.dumps(held.request.headers)
-    texts = (headers, request.method, request.path, request.query, request.remote)
-    size = len(request.body) + sum(len(text.encode()) for text in texts) + 100
-    connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
-    there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
-    if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
-        return False
-    places = (request.method, request.path, request.query, headers, request.remote, request.body, size)
-    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *places))
-    return True

@@ -1,0 +1,66 @@
+"""Refusals, and the requests that are held, into the SQLite store: bounded per source, whatever strangers send."""
+
+import json
+import sqlite3
+
+from inbox.models import Held, Refusal
+
+REFUSALS_PER_SOURCE = 500
+REFUSAL_BYTES_PER_SOURCE = 512 * 1024
+
+_INSERT_REFUSAL = """
+INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals WHERE source = ?"
+_FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
+
+_COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
+_HOLD = """
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> bool:
+    """Remember a refusal, and return whether its request is held; in a transaction of the caller."""
+    _remember(connection, refusal)
+    return refusal.held is not None and _hold(connection, refusal, refusal.held)
+
+
+def _remember(connection: sqlite3.Connection, refusal: Refusal) -> None:
+    """Keep the newest refusals of a source within both limits; the newest one always stays."""
+    headers = json.dumps(refusal.headers)
+    size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
+    connection.execute(
+        _INSERT_REFUSAL,
+        (
+            refusal.source,
+            refusal.at,
+            refusal.code,
+            refusal.reason,
+            refusal.diagnosis,
+            refusal.method,
+            refusal.remote,
+            headers,
+            refusal.size,
+            size,
+        ),
+    )
+    number, total = connection.execute(_COUNT_REFUSALS, (refusal.source,)).fetchone()
+    while number > 1 and (number > REFUSALS_PER_SOURCE or total > REFUSAL_BYTES_PER_SOURCE):
+        number, total = number - 1, total - connection.execute(_FORGET, (refusal.source,)).fetchone()["bytes"]
+
+
+def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held) -> bool:
+    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
+    request, headers = held.request, json.dumps(held.request.headers)
+    texts = (headers, request.method, request.path, request.query, request.remote)
+    size = len(request.body) + sum(len(text.encode()) for text in texts) + 100
+    connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
+    there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
+    if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
+        return False
+    places = (request.method, request.path, request.query, headers, request.remote, request.body, size)
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *places))
+    return True
