@@ -39,17 +39,20 @@ def content_digest(request: Request) -> bytes:
 
 def event_key(rules: Sequence[str], request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
     """Return the key by which copies of the same event are recognised; `digest` is its content_digest."""
-    rule = deciding_rule(rules, request, payload, verified)
-    found = verified.key if rule == "token" else find(rule, request, payload)
-    return _bounded(found) if found else f"sha256:{digest.hex()}"
+    return _bounded(found) if (found := _decided(rules, request, payload, verified)[1]) else f"sha256:{digest.hex()}"
 
 
 def deciding_rule(rules: Sequence[str], request: Request, payload: Payload, verified: Verified) -> str:
     """Return the first rule that finds a key; "body" if none does."""
+    return _decided(rules, request, payload, verified)[0]
+
+
+def _decided(rules: Sequence[str], request: Request, payload: Payload, verified: Verified) -> tuple[str, str | None]:
     for rule in rules:
-        if rule == "body" or (verified.key if rule == "token" else find(rule, request, payload)):
-            return rule
-    return "body"
+        found = None if rule == "body" else verified.key if rule == "token" else find(rule, request, payload)
+        if found or rule == "body":
+            return rule, found
+    return "body", None
 
 
 def event_type(rules: Sequence[str], request: Request, payload: Payload) -> str:

@@ -48,6 +48,77 @@ def test_parse_raises_nothing_but_malformed(body: bytes) -> None:
         parse(body)
 
 
+PIECES = ["{", "}", "[", "]", ",", ":", '"', '"a"', '"\\u0061"', '"a": 1', '{"a": 1, "b": 2}', '{"a": {}, "a": []}']
+PIECES += [
+    "1",
+    "-",
+    "0",
+    "-0",
+    "1.5",
+    "1e5",
+    "1e999",
+    "-1E+400",
+    "9" * 400 + ".0",
+    "9" * 4301,
+    "NaN",
+    "-Infinity",
+    "null",
+]
+PIECES += [
+    "tru",
+    "\ufeff",
+    " ",
+    "\r\n",
+    "\0",
+    "\\",
+    '"\\ud800"',
+    '"\u2028"',
+    "[" * 50,
+    "]" * 50,
+    '{"a":' * 50,
+    "}" * 50,
+    "\x0c",
+]
+
+
+def read_plainly(body: bytes) -> Any:
+    """Return what json.loads makes of the body, with each rule of `parse` written in the plainest way."""
+
+    def number(text: str) -> float:
+        if abs(float(text)) == float("inf"):
+            raise ValueError(text)
+        return float(text)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("twice")
+        return dict(pairs)
+
+    def depth(item: Any) -> int:
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else None
+        return 0 if children is None else 1 + max(map(depth, children), default=0)
+
+    text = body.decode("utf-8").removeprefix("\ufeff")
+    payload = json.loads(text, parse_constant=int, parse_float=number, object_pairs_hook=unique)
+    if depth(payload) > MAX_DEPTH:
+        raise ValueError("deep")
+    return payload
+
+
+def outcome(read: Any, body: bytes) -> str:
+    try:
+        return repr(read(body))
+    except (Malformed, ValueError, RecursionError):
+        return "refused"
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | JSON.map(json.dumps))
+def test_parse_reads_as_the_plain_rules_do(text: str) -> None:
+    """The quick reader gives the same value, or refuses, wherever json.loads with plainly written rules does."""
+    for body in (text, f"[{text}]", f'{{"a": {text}, "b": {text}}}', "[" * 98 + text + "]" * 98):
+        assert outcome(read_plainly, body.encode()) == outcome(parse, body.encode())
+
+
 @pytest.mark.parametrize(
     ("body", "diagnosis"),
     [

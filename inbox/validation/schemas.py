@@ -1,23 +1,18 @@
-"""Body bytes → payload, payload → violations of its JSON Schema. jsonschema is the validator of record.
+"""Payload → violations of its JSON Schema. jsonschema decides; a compiled test recognises most valid payloads before.
 
 Schemas are files `<folder>/<provider>/<event type>.json` (JSON Schema 2020-12). A type without its own file uses the
 one of a shorter type (`a.b.c` → `a.b` → `a`), then `default.json`. A file whose name starts with `_` is never chosen
 for a type, only referred to. Nothing is ever fetched from the network.
 """
 
-import json
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from itertools import islice
-from math import isinf
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urljoin
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
@@ -25,86 +20,11 @@ from referencing.jsonschema import DRAFT202012
 
 from inbox.errors import ConfigError, Malformed, Violation
 from inbox.models import Payload
+from inbox.validation.compiled import DIALECT, compiled
+from inbox.validation.formats import FORMATS
+from inbox.validation.parsing import line, parse
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_VIOLATIONS = 20
-MAX_TEXT = 300
-"""Characters of a violation's pointer and of its message."""
-MAX_DEPTH = 100
-"""Levels of nesting. Python's own limit is higher, but depends on the caller's stack and not only on the body."""
-
-_TOO_DEEP = f"is JSON nested deeper than {MAX_DEPTH} levels"
-_DATE_TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
-)
-
-
-class _Unreadable(ValueError):
-    """Text that is JSON to some readers only; the message says why."""
-
-
-def parse(body: bytes, subject: str = "the body") -> Payload:
-    """Return the JSON value that the body holds. A UTF-8 byte order mark in front is skipped (RFC 8259, section 8.1).
-
-    Raises Malformed for anything that two readers could understand in two ways: invalid UTF-8, NaN and Infinity,
-    a key that stands twice in one object, nesting or numbers beyond what can be read, and an empty body. `subject`
-    is how the diagnosis begins.
-    """
-    try:
-        text = body.decode("utf-8").removeprefix("\ufeff")
-        if not text.strip(" \t\r\n"):
-            raise _Unreadable("is empty")
-        payload = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-        _check_depth(text, payload)
-        return payload
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8: byte {error.start} cannot be decoded"
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
-    except _Unreadable as error:
-        problem = str(error)
-    except RecursionError:
-        problem = _TOO_DEEP
-    except ValueError:
-        problem = "is JSON with a whole number of too many digits"
-    raise Malformed(f"{subject} {problem}")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _Unreadable(f"is not JSON: {name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    """Return the number; 1e999 would become Infinity, which is not JSON any more."""
-    number = float(text)
-    if isinf(number):
-        raise _Unreadable(f"is JSON with the number {text[:20]}, which is too large to be read")
-    return number
-
-
-def _unique(pairs: list[tuple[str, Payload]]) -> dict[str, Payload]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise _Unreadable(f"is JSON with the key {_line(repr(twice))} twice in one object")
-    return found
-
-
-def _check_depth(text: str, payload: Payload) -> None:
-    """Raise _Unreadable if the payload is nested too deeply; one with few brackets cannot be."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
-    level = [payload]
-    for _ in range(MAX_DEPTH):
-        level = [child for item in level for child in _children(item)]
-    if any(isinstance(item, (dict, list)) for item in level):
-        raise _Unreadable(_TOO_DEEP)
-
-
-def _children(payload: Payload) -> Iterable[Payload]:
-    if isinstance(payload, dict):
-        return payload.values()
-    return payload if isinstance(payload, list) else ()
 
 
 class Schemas:
@@ -128,6 +48,11 @@ class Schemas:
             for name, path in self._files.items()
             for formats, checker in (("annotate", None), ("assert", FORMATS))
         }
+        contents = {path.as_uri(): resource.contents for path, resource in resources.items()}
+        self._compiled = {
+            (name, formats): compiled(self._files[name].as_uri(), contents, registry, formats=formats == "assert")
+            for name, formats in self._validators
+        }
         self._find = lru_cache(maxsize=1024)(self._lookup)
 
     def violations(
@@ -137,12 +62,15 @@ class Schemas:
         name = self._find(provider, event_type)
         if name is None:
             return ()
+        test = self._compiled[name, formats]
+        if test is not None and test(payload):
+            return ()
         try:
             errors = list(islice(self._validators[name, formats].iter_errors(payload), MAX_VIOLATIONS))
         except Exception as error:
-            return (Violation("", _line(f"cannot be checked against {name}: {error}")),)
+            return (Violation("", line(f"cannot be checked against {name}: {error}")),)
         errors.sort(key=lambda error: list(error.absolute_path))
-        found = (Violation(_line(_pointer(error.absolute_path)), _line(error.message)) for error in errors)
+        found = (Violation(line(_pointer(error.absolute_path)), line(error.message)) for error in errors)
         return tuple(dict.fromkeys(found))
 
     def file(self, provider: str, event_type: str) -> str | None:
@@ -175,7 +103,7 @@ def _resource(path: Path) -> Resource[Any]:
         raise ConfigError(str(path), "not a schema that can be used: nested too deeply") from None
     except SchemaError as error:
         where = _pointer(error.absolute_path) or "/"
-        raise ConfigError(str(path), f"not a valid schema at {where}: {_line(error.message)}") from None
+        raise ConfigError(str(path), f"not a valid schema at {where}: {line(error.message)}") from None
     dialect = schema.get("$schema", DIALECT) if isinstance(schema, dict) else DIALECT
     if dialect != DIALECT:
         raise ConfigError(str(path), f"$schema is {dialect!r}; allowed: {DIALECT!r}")
@@ -215,32 +143,6 @@ def _check_references(path: Path, registry: Registry[Any]) -> None:
             except SchemaError:
                 raise ConfigError(str(path), f"$ref {reference!r} names something that is not a schema") from None
             ahead.append((target.contents, target.resolver))
-
-
-FORMATS = FormatChecker(Draft202012Validator.FORMAT_CHECKER.checkers)
-"""What formats = "assert" checks: what jsonschema checks with the packages that are installed, and date-time."""
-
-
-@FORMATS.checks("date-time")
-def _is_date_time(value: object) -> bool:
-    """Tell whether text is a date-time of RFC 3339; jsonschema itself leaves this format to an optional package."""
-    match = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return not isinstance(value, str)
-    try:
-        datetime.fromisoformat(f"{match[1]}T{match[2]}")
-    except ValueError:
-        return False
-    return int(match[3]) <= 60
-
-
-def _line(text: str) -> str:
-    """Return the text in at most MAX_TEXT printable characters: it goes into tables, logs and answers."""
-    return _cut("".join(char if char.isprintable() else ascii(char)[1:-1] for char in _cut(text)))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[:200]} … {text[-80:]}"
 
 
 def _pointer(path: Iterable[str | int]) -> str:
