@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,14 +136,19 @@ class Queue:
         self.huey = SqliteHuey(
             "inbox", storage_class=Storage, filename=str(path), fsync=False, results=False, create_tables=False
         )
-        self._route = self.huey.task(name="route")(lambda event_id: jobs().route(event_id))
+        self._route = self.huey.task(name="route")(lambda *event_ids: _each(jobs().route, event_ids))
         self._deliver = self.huey.task(name="deliver")(lambda delivery_id: jobs().deliver(delivery_id))
         self._sweep = self.huey.task(name="sweep")(lambda: jobs().sweep())
         self.huey.periodic_task(crontab(minute="*"), name="sweep_every_minute")(lambda: jobs().sweep())
 
     def event(self, event_id: int) -> None:
         """Have an event routed."""
-        self._route(event_id)
+        self.events([event_id])
+
+    def events(self, event_ids: Sequence[int]) -> None:
+        """Have events routed, with one message however many they are."""
+        if event_ids:
+            self._route(*event_ids)
 
     def delivery(self, delivery_id: int, after: float = 0.0) -> None:
         """Have a delivery run, `after` seconds from now; huey looks at its schedule once a second."""
@@ -163,3 +168,8 @@ class Queue:
     def close(self) -> None:
         """Let go of the file."""
         self.huey.storage.close()
+
+
+def _each(action: Callable[[int], None], numbers: Sequence[int]) -> None:
+    for number in numbers:
+        action(number)

@@ -88,6 +88,15 @@ def test_messages_arrive_in_order_at_another_queue_object(open_queue: Callable[[
     assert ([], 0) == (worker.work(), receiver.size())
 
 
+def test_many_events_are_one_message(open_queue: Callable[[], Worked]) -> None:
+    """Each of them is routed, in order; none makes no message."""
+    queue = open_queue()
+    queue.events([3, 1, 2])
+    queue.events([])
+    assert 1 == queue.size()
+    assert [("route", 3), ("route", 1), ("route", 2)] == queue.work()
+
+
 def test_nothing_is_opened_or_made_before_the_first_message(open_queue: Callable[[], Worked], tmp_path: Path) -> None:
     """Making a Queue touches no file, and jobs are not asked for until a message is worked on."""
     made = Queue(tmp_path / "queue.db", lambda: pytest.fail("jobs were asked for"))
