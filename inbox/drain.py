@@ -4,6 +4,7 @@ Closing a listening socket resets the connections that the kernel completed and 
 keep-alive connection resets the request that is on its way on it. So before the server stops, the kernel is told to
 take no new connections (a sender tries again, or finds the port closed: nothing was sent), those that wait are still
 accepted, and every answer says `Connection: close`. Used in the process that answers; `inbox.server` stops it then.
+Where the listening socket outlives the process, it only lets go of it: the next one takes what waits there.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,6 +24,12 @@ SIGNAL = signal.SIGUSR1
 
 SECONDS = 0.3
 """How long it goes on answering before it is stopped."""
+
+RETIRE = signal.SIGUSR2
+"""What tells the process that another one takes the connections from now on, on the same socket."""
+
+LAST = 3.0
+"""How long it then goes on answering: as long as a new connection, with TLS, takes to send its request."""
 
 _SO_ATTACH_FILTER = 26
 _NO_SYN = struct.pack(
@@ -36,12 +43,15 @@ _NO_SYN = struct.pack(
 
 
 def draining(application: WSGIApplication) -> WSGIApplication:
-    """Return the application, which after SIGNAL takes the last connections and closes each after its answer."""
+    """Return the application, which after SIGNAL takes the last connections and closes each after its answer.
+
+    After RETIRE it takes none.
+    """
     begun = threading.Event()
 
     def begin(signum: int, frame: object) -> None:
         begun.set()
-        take_no_more()
+        (let_go if signum == RETIRE else take_no_more)()
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
@@ -50,6 +60,7 @@ def draining(application: WSGIApplication) -> WSGIApplication:
         return application(environ, start)
 
     signal.signal(SIGNAL, begin)
+    signal.signal(RETIRE, begin)
     return answer
 
 
@@ -59,7 +70,23 @@ def take_no_more() -> None:
         return
     program = ctypes.create_string_buffer(_NO_SYN)
     pointer = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 – names, not paths
+    for number in _listening("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as found:
+            found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+
+
+def let_go() -> None:
+    """Have this process alone take no more connections: nothing ever comes to the socket that it has from now on."""
+    with socket.create_server(("127.0.0.1", 0)) as quiet:
+        quiet.setblocking(False)
+        for number in _listening("/dev/fd"):
+            if number != quiet.fileno():
+                os.dup2(quiet.fileno(), number)
+
+
+def _listening(folder: str) -> Iterator[int]:
+    """Yield the numbers of this process's sockets that listen."""
+    for name in os.listdir(folder):  # noqa: PTH208 – names, not paths
         with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+                yield int(name)

@@ -1,24 +1,22 @@
 """The receiver process: granian around the Flask application."""
 
-import errno
 import multiprocessing
 import os
 import signal
 import socket
-import ssl
 import time
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 from wsgiref.types import WSGIApplication
 
 import structlog
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.log import LogLevels
 
-from inbox import drain
-from inbox.config import ServerSettings
-from inbox.errors import ConfigError, StoreUnavailable
+from inbox import drain, listener, tls
+from inbox.errors import InboxError, StoreUnavailable
 from inbox.log import configure
 from inbox.runtime import Runtime
 from inbox.web import create_app
@@ -27,134 +25,170 @@ from inbox.worker import on_orphaned
 log = structlog.get_logger("inbox.server")
 
 _PARENT = "INBOX_SERVER_PID"
+_SOCKET = "INBOX_SERVER_SOCKET"
+
+READY = signal.SIGUSR1
+"""What the process that answers tells its parent when it has read everything."""
+
+START = 30.0
+"""Seconds that a new process has until then."""
 
 
 def application() -> WSGIApplication:
     """Return the WSGI application of the inbox that the environment names; granian calls this in its own process."""
     configure(os.environ.get("INBOX_LOG_LEVEL", "info"))
     runtime = Runtime.from_environment()
+    made = drain.draining(create_app(runtime.receiver, runtime.settings.server))
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return drain.draining(create_app(runtime.receiver, runtime.settings.server))
+        listener.listen(int(os.environ[_SOCKET]))
+        os.kill(int(os.environ[_PARENT]), READY)
+    return made
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]
+    """Granian with one process that answers, on a socket that outlives it."""
+
+    def __init__(self, listening: socket.socket, *, inherited: bool, **options: Any) -> None:
+        super().__init__("inbox.server:application", factory=True, workers=1, **options)
+        self._listening = listening
+        self._inherited = inherited
+        self._ready = False
+
+    def startup(self, spawn_target: Any, target_loader: Any) -> None:
+        """Start the process that answers."""
+        signal.signal(READY, self._note)
+        super().startup(spawn_target, target_loader)
+
+    def _note(self, signum: int, frame: object) -> None:
+        self._ready = True
+
+    def _init_shared_socket(self) -> None:
+        number = self._listening.fileno()
+        self._ssp, self._sso, self._sfd = None, self._listening, number
+        self._shd = SocketHolder(number, False, listener.BACKLOG)  # type: ignore[call-arg]
+
+    def reload(self) -> None:
+        """Have the main thread replace the process that answers."""
+        self.reload_signal = True
+        self.main_loop_interrupt.set()
+
+    def _reload(self, spawn_target: Any, target_loader: Any) -> None:
+        """Start a process with what the files say now; when it is ready, retire the old one. SIGHUP does the same."""
+        self.reload_signal = False
+        self.main_loop_interrupt.clear()
+        try:
+            runtime = Runtime.from_environment()
+            check_settings(runtime, inherited=self._inherited)
+        except InboxError as error:
+            log.error("receiver.not_reloaded", error=str(error), then="what was read before stays in use")
+            return
+        new = self._spawn_worker(idx=0, target=spawn_target, callback_loader=target_loader)
+        if not self._comes_up(new):
+            log.error("receiver.not_reloaded", error="the new process ended", then="what was read before stays in use")
+            return
+        old, self.wrks[0] = self.wrks[0], new
+        self._retire(old)
+        log.info("receiver.reloaded", pid=new._id())
+
+    def _comes_up(self, new: Any) -> bool:
+        """Start a process and wait until it is ready; it is nobody's loss if it ends before."""
+        self._ready, new.interrupt_by_parent = False, True
+        new.start()
+        self._wait(START, lambda: self._ready or not new.is_alive())
+        self._wait(drain.SECONDS, lambda: not new.is_alive())  # the certificate is read after the application
+        new.interrupt_by_parent = False
+        if self._ready and new.is_alive():
+            return True
+        new.kill()
+        return False
+
+    def _retire(self, old: Any) -> None:
+        """End a process politely: it takes no more connections, and answers those that it has."""
+        old.interrupt_by_parent = True
+        os.kill(old._id(), drain.RETIRE)
+        self._wait(drain.LAST, lambda: not old.is_alive())
+        old.terminate()
+        old.join(self.workers_kill_timeout)
+        if old.is_alive():
+            old.kill()
+            old.join()
+
+    def _wait(self, seconds: float, until: Callable[[], bool]) -> None:
+        """Wait for something, for so many seconds, or until everything is to stop."""
+        end = time.monotonic() + seconds
+        while not until() and not self.interrupt_signal and time.monotonic() < end:
+            time.sleep(0.02)
+
     def shutdown(self, exit_code: int = 0) -> None:
         """Have the process that answers take the last connections before it is told to stop."""
         for child in multiprocessing.active_children():
-            os.kill(child.pid or 0, drain.SIGNAL)
+            os.kill(child.pid or 0, drain.RETIRE if self._inherited else drain.SIGNAL)
         time.sleep(drain.SECONDS)
         super().shutdown(exit_code)
 
 
-def serve(runtime: Runtime) -> None:
+def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     """Answer requests until SIGTERM or SIGINT; requests that are being worked on are answered first.
 
-    Raises ConfigError or StoreError before it listens.
+    `inherited` is the number of a socket that listens already. Raises ConfigError or StoreError before it listens.
     """
-    check_start(runtime)
-    server, (cert, key) = runtime.settings.server, _tls_files(runtime)
-    os.environ[_PARENT] = str(os.getpid())
+    check_start(runtime, inherited=inherited is not None)
+    server, (cert, key) = runtime.settings.server, tls.files(runtime.settings)
+    listening = listener.bind(server) if inherited is None else listener.adopt(inherited)
+    os.environ[_PARENT], os.environ[_SOCKET] = str(os.getpid()), str(listening.fileno())
     log.info(
         "receiver.starting",
         address=f"{'https' if cert else 'http'}://{server.host}:{server.port}",
         sources=",".join(runtime.sources),
         pid=os.getpid(),
     )
-    _Server(
-        "inbox.server:application",
-        factory=True,
+    made = _Server(
+        listening,
+        inherited=inherited is not None,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        address=server.host,
-        port=server.port,
-        workers=1,
         blocking_threads=max(server.threads, server.connections),
         log_level=LogLevels.error,
         ssl_cert=cert,
         ssl_key=key,
+        ssl_protocol_min=SSLProtocols.tls12,
         websockets=False,
         workers_kill_timeout=int(server.patience) + 5,  # one was seen that did not notice SIGTERM
-    ).serve()
+    )
+    tls.on_change(runtime.settings, made.reload)
+    made.serve()
 
 
 def check(runtime: Runtime) -> None:
     """Raise ConfigError or StoreError if a receiver with these settings could not work."""
     check_settings(runtime)
+    _probe(runtime)
+
+
+def check_start(runtime: Runtime, *, inherited: bool = False) -> None:
+    """Raise ConfigError or StoreError if a receiver with these settings could not even answer.
+
+    A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
+    """
+    check_settings(runtime, inherited=inherited)
+    _ = runtime.inlet
+    try:
+        _probe(runtime)
+    except StoreUnavailable as error:
+        log.error("store.unavailable", error=str(error), then="503 until it is")
+
+
+def _probe(runtime: Runtime) -> None:
     try:
         runtime.inlet.probe()
     finally:
         runtime.inlet.close()
 
 
-def check_start(runtime: Runtime) -> None:
-    """Raise ConfigError or StoreError if a receiver with these settings could not even answer.
-
-    A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
-    """
-    check_settings(runtime)
-    _ = runtime.inlet
-    try:
-        check(runtime)
-    except StoreUnavailable as error:
-        log.error("store.unavailable", error=str(error), then="503 until it is")
-
-
-def check_settings(runtime: Runtime) -> None:
+def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
     """Raise ConfigError if the settings are wrong, without opening the store."""
     _ = runtime.sources, runtime.schemas
-    _check_tls(*_tls_files(runtime))
-    _check_address(runtime.settings.server)
-
-
-def wait_for_port(runtime: Runtime, seconds: float = 2.0) -> None:
-    """Raise ConfigError if another process still listens on the port after so many seconds.
-
-    The kernel would let two receivers of one user share it, and give each a part of the requests.
-    """
-    end = time.monotonic() + seconds
-    while _check_address(runtime.settings.server):
-        if time.monotonic() >= end:
-            server = runtime.settings.server
-            raise ConfigError("inbox.toml: server.port", f"{server.host}:{server.port} is in use by another process")
-        time.sleep(0.1)
-
-
-def _check_address(server: ServerSettings) -> bool:
-    """Raise ConfigError if nobody could listen there; return whether somebody does already."""
-    try:
-        version = ip_address(server.host).version
-    except ValueError:
-        problem = f"{server.host!r} is not an IP address; allowed: 127.0.0.1, ::1, 0.0.0.0 or one of this machine"
-        raise ConfigError("inbox.toml: server.host", problem) from None
-    with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((server.host, server.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return True
-            where = "inbox.toml: server.host, server.port"
-            raise ConfigError(where, f"cannot listen on {server.host}:{server.port}: {error.strerror}") from None
-    return False
-
-
-def _tls_files(runtime: Runtime) -> tuple[Path | None, Path | None]:
-    server, folder = runtime.settings.server, runtime.settings.folder
-    return (folder / server.tls_cert, folder / server.tls_key) if server.tls_cert else (None, None)
-
-
-def _check_tls(cert: Path | None, key: Path | None) -> None:
-    """Raise ConfigError unless the two can be read, belong together and need no passphrase."""
-    if cert is None or key is None:
-        return
-    for name, path in (("tls_cert", cert), ("tls_key", key)):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"inbox.toml: server.{name}", f"{path} cannot be read: {error.strerror}") from None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: b"")
-    except (ssl.SSLError, ValueError):
-        problem = f"{cert} and {key} do not go together; allowed: PEM, with the chain, and its key without a passphrase"
-        raise ConfigError("inbox.toml: server.tls_cert, server.tls_key", problem) from None
+    tls.check(runtime.settings)
+    if not inherited:
+        listener.check_address(runtime.settings.server)

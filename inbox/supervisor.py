@@ -28,7 +28,7 @@ STEADY = 10.0
 
 @dataclass
 class Child:
-    """A process that is to run: its name in the log and its command line."""
+    """A process that is to run: its name in the log, its command line, and open files that it inherits."""
 
     name: str
     command: Sequence[str]
@@ -37,12 +37,16 @@ class Child:
     pause: float = FIRST_PAUSE
     due: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[int] = ()
 
     def start(self) -> None:
         """Start the process."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            self.command, env={**os.environ, **self.environment, PARENT: str(os.getpid())}, start_new_session=True
+            self.command,
+            env={**os.environ, **self.environment, PARENT: str(os.getpid())},
+            start_new_session=True,
+            pass_fds=self.files,
         )
         log.info("child.started", child=self.name, pid=self.process.pid)
 

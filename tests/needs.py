@@ -20,3 +20,10 @@ def strace() -> str:
     probe = subprocess.run([str(found), "-D", "-o", "/dev/null", "true"], capture_output=True, text=True)
     need(probe.returncode == 0, f"strace may not trace here: {probe.stderr}")
     return str(found)
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program, also of one that only root has in its PATH."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    need(found, f"{name} is not installed (Debian, Ubuntu: package {package})")
+    return str(found)

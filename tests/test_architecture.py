@@ -27,6 +27,7 @@ OWNERS = {
     "referencing": ["inbox/validation/"],
     "cryptography": ["inbox/verifiers/"],
     "hmac": ["inbox/verifiers/"],
+    "jinja2": ["inbox/deploy/"],
     "click": ["inbox/cli/"],
     "rich": ["inbox/cli/"],
     "dotenv": ["inbox/config.py"],

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -27,7 +28,7 @@ TEMPLATE = (PROJECT / "inbox" / "cli" / "template.toml").read_text()
 def reference() -> str:
     """Return the reference of all commands, made from the commands themselves."""
     parts = []
-    for name, command in sorted(main.commands.items()):
+    for name, command in sorted(_flat(main)):
         context = click.Context(command, info_name=f"inbox {name}")
         usage = command.get_usage(context).removeprefix("Usage: ")
         options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
@@ -35,6 +36,15 @@ def reference() -> str:
         first = (command.help or "").strip().splitlines()[0]
         parts.append(f"- `{usage.replace(' [OPTIONS]', '')}`: {first}" + (f" {listed}" if listed else ""))
     return "\n".join(parts)
+
+
+def _flat(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands, and those of a group as `GROUP COMMAND`."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", found) for inner, found in _flat(command))
+        else:
+            yield name, command
 
 
 def test_the_command_reference_is_what_the_commands_say() -> None:

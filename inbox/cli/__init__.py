@@ -8,7 +8,7 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import cancel, doctor, look, processes, release, replay, send, setup, torture
+from inbox.cli import cancel, deploy, doctor, look, processes, release, replay, send, setup, torture
 from inbox.errors import InboxError
 
 
@@ -46,6 +46,7 @@ for command in (
     *setup.COMMANDS,
     *doctor.COMMANDS,
     *processes.COMMANDS,
+    *deploy.COMMANDS,
     *look.COMMANDS,
     *release.COMMANDS,
     *replay.COMMANDS,

@@ -6,7 +6,7 @@ import signal
 import click
 import structlog
 
-from inbox import server, supervisor
+from inbox import listener, server, supervisor
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -16,12 +16,18 @@ log = structlog.get_logger("inbox.cli")
 @click.command()
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
-    runtime = Runtime.from_environment()
-    server.check_start(runtime)
-    server.wait_for_port(runtime)
+    runtime, inherited = Runtime.from_environment(), _inherited()
+    server.check_start(runtime, inherited=inherited is not None)
+    if inherited is None:
+        listener.wait_for_port(runtime.settings.server)
     _ = runtime.handlers_folder
     children = [
-        supervisor.Child("receiver", supervisor.command("serve")),
+        supervisor.Child(
+            "receiver",
+            supervisor.command("serve"),
+            environment=listener.pass_on(inherited),
+            files=[] if inherited is None else [inherited],
+        ),
         supervisor.Child("worker", supervisor.command("worker")),
     ]
     supervisor.supervise(children, shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5)
@@ -30,11 +36,12 @@ def run() -> None:
 @click.command()
 def serve() -> None:
     """Run the receiver alone."""
-    runtime = Runtime.from_environment()
+    runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
-        server.check_start(runtime)
-        server.wait_for_port(runtime)
-    server.serve(runtime)
+        server.check_start(runtime, inherited=inherited is not None)
+    if inherited is None:
+        listener.wait_for_port(runtime.settings.server)
+    server.serve(runtime, inherited=inherited)
 
 
 @click.command()
@@ -47,6 +54,13 @@ def worker() -> None:
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes, pid=os.getpid())
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
+
+
+def _inherited() -> int | None:
+    """Return the socket that was opened for this process; what it starts does not see a trace of that."""
+    number = listener.inherited(os.environ, os.getpid())
+    listener.forget()
+    return number
 
 
 def _end_with_supervisor() -> bool:

@@ -42,6 +42,7 @@ class Place:
         self.port = free_port()
         self.log = folder / "run.log"
         self.prefix: list[str] = []
+        self.files: tuple[int, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("INBOX_")}
         self.inbox("init")
@@ -89,7 +90,10 @@ class Place:
         return found
 
     def start(self, *command: str) -> None:
-        """Start `inbox run` (or another command) and wait until it answers; `prefix` stands in front of it."""
+        """Start `inbox run` (or another command) and wait until it answers; `prefix` stands in front of it.
+
+        It inherits `files`.
+        """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "inbox", *(command or ("run",))],
@@ -98,6 +102,7 @@ class Place:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=self.files,
             )
         if command != ("worker",):
             eventually(self.answers, f"the receiver answers; {self.log}")
