@@ -5,7 +5,7 @@ or too slow: nothing happened) besides what it names. `tests/store/test_contract
 every backend passes them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -83,6 +83,19 @@ class Inlet(Protocol):
 
         Returns whether the request itself is kept (`Refusal.held`): never if that would exceed its source's limits.
         """
+        ...
+
+    def submit(
+        self, item: NewEvent | Refusal, done: Callable[[Stored | bool | None, BaseException | None], None]
+    ) -> object:
+        """Begin to do as `add_event` or `add_refusal`, and call `done` with the result, or with the error.
+
+        `done` is called from another thread and must not wait. Nobody is called who got an error from here.
+        """
+        ...
+
+    def give_up_late(self) -> None:
+        """Call those back with StoreUnavailable who have waited too long; to be called again and again."""
         ...
 
     def probe(self) -> None:
