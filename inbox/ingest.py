@@ -138,7 +138,7 @@ class Receiver:
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
         """Tell of an event that is on disk."""
         if stored.wake:
-            self._wake_up(stored)
+            self._wake(stored.id)
         log.info("event." + stored.outcome, source=event.source, id=stored.id, type=event.type, key=event.key)
         return Answer(stored.outcome, stored.id, source.ack_status)
 
@@ -198,12 +198,6 @@ class Receiver:
         if violations and source.on_invalid == "reject":
             raise Invalid(violations)
         return violations
-
-    def _wake_up(self, stored: Stored) -> None:
-        try:
-            self._wake(stored.id)
-        except Exception as error:
-            log.warning("queue.wake_failed", id=stored.id, error=repr(error), then="the sweep finds the event")
 
     def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
         """Return what is to be remembered of a request that was refused, and tell of it."""

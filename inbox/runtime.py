@@ -24,6 +24,7 @@ from inbox.replay import Replayer
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
 from inbox.validation import Schemas
+from inbox.wakes import Wakes
 
 log = structlog.get_logger("inbox.runtime")
 
@@ -94,7 +95,12 @@ class Runtime:
     @cached_property
     def receiver(self) -> Receiver:
         """Return what the endpoint hands requests to."""
-        return Receiver(self.sources, self.schemas, self.inlet, self.queue.event, self.clock)
+        return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
+
+    @cached_property
+    def wakes(self) -> Wakes:
+        """Return how the receiver wakes the queue."""
+        return Wakes(self.queue.events)
 
     @cached_property
     def registry(self) -> Registry:
@@ -113,7 +119,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "archive", "queue", "dispatcher"):
+        for name in ("inlet", "wakes", "archive", "queue", "dispatcher"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from inbox.config import ServerSettings
 from inbox.errors import InboxError, StoreUnavailable
 from inbox.models import Request
 from inbox.testing import SECRET, Inbox
+from inbox.wakes import Wakes
 from inbox.web import create_app
 from inbox.web.statuses import STATUSES
 
@@ -315,12 +316,13 @@ def test_a_header_secret_is_nowhere(client: FlaskClient, inbox: Inbox, logs: lis
 def test_a_failing_queue_is_logged_and_not_answered(client: FlaskClient, inbox: Inbox, logs: list[Any]) -> None:
     """The event is on disk, so the answer is 200; the sweep finds it later."""
 
-    def broken(event_id: int) -> None:
+    def broken(event_ids: Sequence[int]) -> None:
         raise OSError("no space for the queue")
 
-    inbox.runtime.receiver._wake = broken
+    inbox.runtime.receiver._wake = wakes = Wakes(broken)
     assert 200 == post(client, "roomz", inbox.signed("roomz", GOOD)).status_code
-    assert ["queue.wake_failed", "event.accepted"] == names(logs)
+    wakes.close()
+    assert ["event.accepted", "queue.wake_failed"] == sorted(names(logs))
     assert 1 == inbox.sweep()
 
 
