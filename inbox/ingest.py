@@ -93,7 +93,7 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            request = request.replace(body=(yield ReadBody(source.max_body)))
+            request = request.with_body((yield ReadBody(source.max_body)))
             event = self.event(name, source, request, at)
             return self.stored(source, event, (yield event))
         except Refused as refused:
@@ -169,7 +169,7 @@ class Receiver:
             type=event_type,
             received_at=at,
             request=redacted.replace(headers=redact_headers(redacted.headers)),
-            body_digest=sha256(request.body).digest(),
+            body_digest=digest if redacted is request and request.method == "POST" else sha256(request.body).digest(),
             content_digest=digest,
             verified_by=str(verified),
             violations=violations,

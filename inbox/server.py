@@ -35,7 +35,7 @@ START = 30.0
 
 def application() -> Front:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
-    configure(os.environ.get("INBOX_LOG_LEVEL", "info"))
+    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
     runtime = Runtime.from_environment()
     made = front(runtime, closing=drain.begin_on_signal())
     if _PARENT in os.environ:
