@@ -1,8 +1,10 @@
 """Bytes on a real socket against the real server."""
 
+import http.client
 import json
 import re
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,25 @@ def test_a_chunked_body_that_is_too_large_is_413(serving: Place) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     raw = head(b"/in/roomz", b"Transfer-Encoding: chunked") + chunk * 17
     assert (413, "body_too_large") == _status(exchange(serving, raw))
+
+
+def test_a_refused_body_does_not_break_the_connection(serving: Place) -> None:
+    """Whoever writes the whole body before he reads gets the answer, and may use the connection again."""
+    large, larger = b"x" * 1_000_000, b"x" * 4_000_000
+    with closing(http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)) as connection:
+        connection.connect()
+        line = connection.sock
+        for method, path, content, expected in (
+            ("POST", "/in/nobody", large, (404, "unknown_source")),
+            ("POST", "/elsewhere", large, (404, "not_found")),
+            ("PUT", "/in/roomz", large, (405, "method_not_allowed")),
+            ("POST", "/in/roomz", larger, (413, "body_too_large")),
+            ("GET", "/healthz", None, (200, "ok")),
+        ):
+            connection.request(method, path, content)
+            response = connection.getresponse()
+            assert expected == _status((response.status, json.loads(response.read())))
+        assert line is connection.sock
 
 
 @pytest.mark.parametrize("name", [b"api_key", b"Api-Key", b"API_KEY"])
