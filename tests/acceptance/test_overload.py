@@ -78,7 +78,7 @@ def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Plac
         assert time.monotonic() - began < 4.5
     assert dict.fromkeys(["before", *keys], 1) == stored(place)
     eventually(lambda: runs(place).total() >= 61, "every event is handled")
-    place.stop()
+    place.prove()
     assert dict.fromkeys(["before", *keys], 1) == runs(place)
 
 
@@ -101,6 +101,7 @@ def test_whoever_finds_no_room_is_refused_at_once(place: Place, server: str, siz
         answers = {key: future.result(30) for key, future in futures.items()}
     accepted = [key for key, answer in answers.items() if answer.word == "accepted"]
     assert (room, dict.fromkeys(["before", *accepted], 1)) == (len(accepted), stored(place))
+    place.prove()
 
 
 def finished(futures: dict[str, Future[Answer]]) -> list[Answer]:
@@ -120,6 +121,7 @@ def test_memory_does_not_grow_with_what_is_sent(place: Place) -> None:
     assert memory(place) - before < 256 * MIB
     assert (200, "", "accepted") == short(send(place, "after", 1_000_000))
     assert {"before": 1, "after": 1} == stored(place)
+    place.prove()
 
 
 def test_flood_of_strangers_leaves_room_for_the_sender(place: Place) -> None:
@@ -144,6 +146,7 @@ def test_flood_of_strangers_leaves_room_for_the_sender(place: Place) -> None:
     assert memory(place) - before < 64 * MIB
     assert files == names(place.folder)
     assert sum(path.stat().st_size for path in place.folder.glob("*.db*")) < 32 * MIB
+    place.prove()
 
 
 def flood(place: Place, count: int) -> Counter[int]:
