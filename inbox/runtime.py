@@ -120,7 +120,7 @@ class Runtime:
         """Return what the endpoint hands requests to."""
         return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
 
-    @cached_property
+    @Once
     def wakes(self) -> Wakes:
         """Return how the receiver wakes the queue."""
         return Wakes(self.queue.events)
