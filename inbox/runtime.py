@@ -1,10 +1,11 @@
 """The one place that wires everything: Settings → receiver, worker, archive. The only place that asks the clock."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -29,6 +30,27 @@ from inbox.wakes import Wakes
 log = structlog.get_logger("inbox.runtime")
 
 Clock = Callable[[], float]
+Part = TypeVar("Part")
+
+
+class Once(Generic[Part]):
+    """A property that is made when it is first asked for, and once, however many threads ask at the same time.
+
+    `functools.cached_property` does not see to that: https://docs.python.org/3/library/functools.html. The part is
+    kept in the instance's `__dict__`, where Python finds it before it asks here again.
+    """
+
+    def __init__(self, make: Callable[[Any], Part]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, runtime: "Runtime", owner: type) -> Part:
+        with runtime.making:
+            if self._name not in runtime.__dict__:
+                runtime.__dict__[self._name] = self._make(runtime)
+            part: Part = runtime.__dict__[self._name]
+            return part
 
 
 class Runtime:
@@ -42,18 +64,19 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.steady = steady
+        self.making = threading.RLock()  # one for all parts: making one asks for others
 
     @classmethod
     def from_environment(cls) -> "Runtime":
         """Return the inbox that INBOX_CONFIG or the working directory names. Raises ConfigError."""
         return cls(load(locate(os.environ)))
 
-    @cached_property
+    @Once
     def sources(self) -> Mapping[str, Provider]:
         """Return the configured sources by name. Raises ConfigError."""
         return {name: build(source) for name, source in self.settings.sources.items()}
 
-    @cached_property
+    @Once
     def schemas(self) -> Schemas:
         """Return the compiled schemas. Raises ConfigError."""
         folder = self.settings.path(self.settings.inbox.schemas)
@@ -69,7 +92,7 @@ class Runtime:
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
         return folder
 
-    @cached_property
+    @Once
     def inlet(self) -> Inlet:
         """Return the receiver's side of the store."""
         server, limits = self.settings.server, self.settings.inbox
@@ -82,27 +105,27 @@ class Runtime:
             max_store_bytes=limits.max_store_bytes,
         )
 
-    @cached_property
+    @Once
     def archive(self) -> Archive:
         """Return the owner's side of the store."""
         return sqlite.open_archive(self.settings.database)
 
-    @cached_property
+    @Once
     def queue(self) -> Queue:
         """Return the queue; its jobs are this runtime's dispatcher."""
         return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
 
-    @cached_property
+    @Once
     def receiver(self) -> Receiver:
         """Return what the endpoint hands requests to."""
         return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
 
-    @cached_property
+    @Once
     def wakes(self) -> Wakes:
         """Return how the receiver wakes the queue."""
         return Wakes(self.queue.events)
 
-    @cached_property
+    @Once
     def registry(self) -> Registry:
         """Return the handlers, imported. The receiver never asks for this.
 
@@ -112,7 +135,7 @@ class Runtime:
             os.environ.setdefault(name, value)
         return load_handlers(self.handlers_folder)
 
-    @cached_property
+    @Once
     def dispatcher(self) -> Dispatcher:
         """Return the worker's dispatcher."""
         return self.make_dispatcher(self.queue)
@@ -155,12 +178,12 @@ class Runtime:
             max_crashes=worker.max_crashes,
         )
 
-    @cached_property
+    @Once
     def replayer(self) -> Replayer:
         """Return what replays old events."""
         return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.delivery, self.clock)
 
-    @cached_property
+    @Once
     def releaser(self) -> Releaser:
         """Return what verifies held requests again."""
         return Releaser(self.receiver, self.archive)

@@ -219,8 +219,12 @@ class Archive(Protocol):
         """Return (id, time of receipt, request) of held requests with a larger id, oldest first."""
         ...
 
+    def list_held(self, source: str | None) -> list[dict[str, Any]]:
+        """Return a row without its body per held request, oldest first; each source has a limited number."""
+        ...
+
     def drop_held(self, held_id: int) -> None:
-        """Forget a held request, because it is an event now."""
+        """Forget a held request, because it is an event now, or because its owner does not want it."""
         ...
 
     def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:

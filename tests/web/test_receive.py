@@ -17,6 +17,7 @@ from inbox.models import Request
 from inbox.testing import SECRET, Inbox
 from inbox.wakes import Wakes
 from inbox.web import create_app
+from inbox.web.body import FORGOTTEN
 from inbox.web.statuses import STATUSES
 
 GOOD = {"id": "one", "type": "workspace.presence.changed", "timestamp": "2026-01-01T00:00:00Z"}
@@ -142,29 +143,29 @@ def test_wrong_method_is_405(client: FlaskClient, inbox: Inbox, method: str) -> 
     assert "method_not_allowed" == refused(inbox)["code"]
 
 
-def test_a_declared_length_over_max_body_is_413_without_reading(client: FlaskClient, inbox: Inbox) -> None:
-    """The Content-Length is enough to refuse."""
+class Endless:
+    """A body that goes on for as long as it is read."""
 
-    class Untouchable:
-        def read(self, *_: object) -> bytes:
-            raise AssertionError("the body was read")
+    taken = 0
 
-    answer = client.post("/in/small", environ_overrides={"wsgi.input": Untouchable(), "CONTENT_LENGTH": "11"})
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0, "an unlimited read"
+        self.taken += size
+        return b"x" * size
+
+
+@pytest.mark.parametrize(("length", "taken"), [(FORGOTTEN, FORGOTTEN), (FORGOTTEN + 1, 0)])
+def test_a_declared_length_over_max_body_is_413(client: FlaskClient, inbox: Inbox, length: int, taken: int) -> None:
+    """The Content-Length is enough to refuse; what is not too long is read and forgotten, for the sender's sake."""
+    body = Endless()
+    answer = client.post("/in/small", environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(length)})
     assert (413, {"error": "body_too_large"}) == (answer.status_code, answer.json)
     assert "max_body = 10" in refused(inbox)["diagnosis"]
-    assert [] == inbox.events()
+    assert ([], taken) == (inbox.events(), body.taken)
 
 
 def test_an_undeclared_length_is_read_no_further_than_max_body(client: FlaskClient, inbox: Inbox) -> None:
     """A chunked body is refused one byte after the limit, however long it goes on."""
-
-    class Endless:
-        taken = 0
-
-        def read(self, size: int = -1) -> bytes:
-            assert size >= 0, "an unlimited read"
-            self.taken += size
-            return b"x" * size
 
     stream = Endless()
     overrides = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
