@@ -93,7 +93,8 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            request = request.with_body((yield ReadBody(source.max_body)))
+            body = yield ReadBody(source.max_body)
+            request = Request(request.method, request.path, request.query, request.headers, body, request.remote)
             event = self.event(name, source, request, at)
             return self.stored(source, event, (yield event))
         except Refused as refused:

@@ -79,10 +79,6 @@ class Request:
         """Return a copy with these fields changed."""
         return replace(self, **changes)
 
-    def with_body(self, body: bytes) -> "Request":
-        """Return this request with its body; cheaper than `replace`."""
-        return Request(self.method, self.path, self.query, self.headers, body, self.remote)
-
 
 @dataclass(frozen=True, slots=True)
 class Verified:

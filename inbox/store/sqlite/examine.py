@@ -13,7 +13,7 @@ _DUE = "FROM deliveries WHERE status IN ('pending', 'retrying')"
 _ABANDONED = """
 SELECT count(*), min(CASE WHEN steady_until <= :steady THEN :now - (:steady - steady_until)
                           ELSE min(lease_until, :now) END) FROM deliveries
-WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)
+WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)
 """
 _UNROUTED = "FROM events WHERE status = 'received'"
 # The newest of each kind, each by its index or the end of its table.
