@@ -1,0 +1,62 @@
+"""knockerlite behind a Flask endpoint; run as a program it is the worker, with a handler that does nothing."""
+
+import asyncio
+import json
+import os
+import time
+from typing import Any
+
+import knocker
+from flask import Flask, request
+
+ENDPOINT = "roomz"
+
+
+def opened() -> Any:
+    inbox = knocker.open("knocker.db")
+    if os.environ["SYNCHRONOUS"]:
+        with inbox.db.transaction() as transaction:  # the setting cannot change inside one, so it is ended for it
+            transaction.query("COMMIT")
+            transaction.query(f"PRAGMA synchronous = {os.environ['SYNCHRONOUS']}")
+            transaction.query("BEGIN IMMEDIATE")
+    secret = os.environ["ROOMZ_WEBHOOK_SECRET"]
+    verification = {"kind": "hmac-sha256", "header": "X-Signature", "secret": secret, "prefix": "sha256="}
+    inbox.add_endpoint(name=ENDPOINT, path="/in/roomz", verification=verification)
+    return inbox
+
+
+async def work() -> None:
+    inbox = opened()
+    inbox.add_handler(endpoint=ENDPOINT, handler=lambda event, transaction: None)
+    while True:
+        try:
+            await inbox.run_worker()
+        except Exception as error:
+            print(repr(error), flush=True)  # noqa: T201 – its log
+            time.sleep(0.1)
+
+
+app = Flask(__name__)
+
+if __name__ == "__main__":
+    asyncio.run(work())
+else:
+    inbox = opened()
+
+
+@app.post("/in/roomz")
+def receive() -> tuple[dict[str, Any], int]:
+    body = request.get_data()
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        return {"error": "malformed"}, 400
+    result = inbox.receive(
+        endpoint=ENDPOINT,
+        body=body,
+        headers=dict(request.headers),
+        query=request.args.to_dict(),
+        event_type=payload["type"],
+        provider_event_id=payload["id"],
+    )
+    return {"status": "duplicate" if result.duplicate else "accepted", "id": result.event_id}, result.status_code
