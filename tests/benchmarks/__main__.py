@@ -25,6 +25,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="how long a turn is measured (4)")
     parser.add_argument("--events", type=int, help="stored events for the bar `growth` (1000000)")
     parser.add_argument("--all", action="store_true", help="all 24 loads: connections × sizes × keep-alive")
+    parser.add_argument("--few", action="store_true", help="two loads: 32 connections and one, 1 KiB, keep-alive")
     parser.add_argument("--quick", action="store_true", help="a look in some minutes; the figures say little")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--scratch", type=Path, default=Path(".benchmarks"), help="folder on the disk to be measured")
@@ -44,12 +45,12 @@ def planned(options: argparse.Namespace) -> Plan:
     letters = Letters(scratch / "letters")
     plan = Plan(scratch=scratch, letters=letters, report=Report(machine(scratch)), contestants=[])
     if options.quick:
-        plan.rounds, plan.seconds, plan.events, plan.backlog, plan.many = 1, 2.0, 20_000, 2_000, 10_000
-        plan.singles, plan.idle = 100, 5.0
+        plan.rounds, plan.seconds, plan.events, plan.backlog, plan.many = 1, 2.0, 20_000, 2_000, 5_000
+        plan.singles, plan.idle, plan.cells = 100, 5.0, "few"
     plan.rounds = options.rounds or plan.rounds
     plan.seconds = options.seconds or plan.seconds
     plan.events = options.events or plan.events
-    plan.all_cells = options.all
+    plan.cells = "all" if options.all else "few" if options.few else plan.cells
     present = []
     for contestant in everybody():
         if options.contestants and contestant.key not in options.contestants:

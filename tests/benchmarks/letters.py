@@ -1,7 +1,7 @@
 """Requests, signed beforehand and written to files that `letters.lua` reads: each has an event id of its own.
 
-All contestants get the same bytes. A request carries two signatures, ROOMZ's (HMAC-SHA512, base64) and one that Debian's
-webhook and knockerlite can check (HMAC-SHA256, hex).
+All contestants get the same bytes. A request carries two signatures, ROOMZ's (HMAC-SHA512, base64) and one that
+Debian's webhook and knockerlite can check (HMAC-SHA256, hex).
 """
 
 import hmac

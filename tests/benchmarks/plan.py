@@ -30,6 +30,7 @@ class Plan:
     many      how many are received in "memory" and replayed in "replay"
     singles   how many single events "latency" sends
     idle      seconds for which the idle worker is watched
+    cells     which loads "answers" measures: all, some, few
     """
 
     scratch: Path
@@ -43,7 +44,7 @@ class Plan:
     many: int = 100_000
     singles: int = 300
     idle: float = 20.0
-    all_cells: bool = False
+    cells: str = "some"
     absent: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -65,7 +66,9 @@ class Plan:
 
 def machine(folder: Path) -> dict[str, str]:
     """Return what the figures depend on."""
-    cpu = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
+    )
     memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
     return {
         "machine": f"{os.cpu_count()} × {cpu or platform.machine()}, {int(memory) / 2**20:.0f} GiB",

@@ -32,7 +32,7 @@ Found = Mapping[str, Sequence[Load]]
 
 def answers(plan: Plan) -> None:
     """Measure every cell and report it; the bars are read from the main one and from one connection."""
-    for cell in EVERY if plan.all_cells else SOME:
+    for cell in {"all": EVERY, "some": SOME, "few": [MAIN, SINGLE]}[plan.cells]:
         found = cell_of(plan, cell)
         plan.report.lines += lines(plan, cell, found)
         if cell == MAIN:

@@ -153,7 +153,9 @@ def python_from(minimum: tuple[int, int]) -> str:
     if sys.version_info[:2] >= minimum:
         return sys.executable
     names = [f"python3.{minor}" for minor in range(minimum[1], minimum[1] + 4)]
-    found = [str(path) for name in names for path in sorted(Path.home().glob(f".pyenv/versions/{name[6:]}*/bin/python"))]
+    found = [
+        str(path) for name in names for path in sorted(Path.home().glob(f".pyenv/versions/{name[6:]}*/bin/python"))
+    ]
     for candidate in [*names, *found]:
         with suppress(OSError, subprocess.SubprocessError):
             test = f"import sys; sys.exit(sys.version_info < {minimum})"

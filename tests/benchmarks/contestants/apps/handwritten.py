@@ -29,7 +29,9 @@ def database() -> sqlite3.Connection:
         local.connection = sqlite3.connect("events.db", timeout=30)
         local.connection.execute("PRAGMA journal_mode = WAL")
         local.connection.execute("PRAGMA synchronous = FULL")
-        local.connection.execute("CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, key TEXT UNIQUE, body BLOB)")
+        local.connection.execute(
+            "CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, key TEXT UNIQUE, body BLOB)"
+        )
     found: sqlite3.Connection = local.connection
     return found
 
