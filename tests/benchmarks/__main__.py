@@ -28,6 +28,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--few", action="store_true", help="two loads: 32 connections and one, 1 KiB, keep-alive")
     parser.add_argument("--quick", action="store_true", help="a look in some minutes; the figures say little")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--render", type=Path, metavar="FILE", help="measure nothing, print the tables of a JSON file")
     parser.add_argument("--scratch", type=Path, default=Path(".benchmarks"), help="folder on the disk to be measured")
     options = parser.parse_args(given)
     options.only = [name for name in options.only.split(",") if name]
@@ -69,6 +70,9 @@ def planned(options: argparse.Namespace) -> Plan:
 def main(given: list[str] | None = None) -> int:
     """Measure what was asked for; 1 if a measurement failed (a bar that is not reached is no failure)."""
     options = arguments(given)
+    if options.render:
+        sys.stdout.write(Report.from_dict(json.loads(options.render.read_text())).markdown())
+        return 0
     if why := wrk.missing():
         sys.stderr.write(f"{why}\n")
         return 1
@@ -82,6 +86,7 @@ def main(given: list[str] | None = None) -> int:
         except Exception as error:
             traceback.print_exc()
             plan.report.failures.append(f"{name}: {error!r}")
+        (plan.scratch / "last.json").write_text(json.dumps(plan.report.as_dict(), indent=2))
     text = json.dumps(plan.report.as_dict(), indent=2) if options.json else plan.report.markdown()
     sys.stdout.write(f"{text}\n")
     return 1 if plan.report.failures else 0

@@ -75,6 +75,20 @@ class Report:
         lines = [asdict(line) for line in self.lines]
         return {"machine": self.machine, "lines": lines, "figures": figures, "failures": self.failures}
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Report":
+        """Return what `as_dict` made into a dict."""
+
+        def made(kind: type[Line] | type[Figure], item: Mapping[str, Any]) -> Any:
+            names = {name: value for name, value in item.items() if name != "reached"}
+            spreads = {name: Spread(**value) for name, value in names.items() if isinstance(value, dict)}
+            bound = {"bound": tuple(names["bound"])} if names.get("bound") else {}
+            return kind(**{**names, **spreads, **bound})
+
+        lines = [made(Line, item) for item in found["lines"]]
+        figures = [made(Figure, item) for item in found["figures"]]
+        return cls(found["machine"], lines, figures, found["failures"])
+
     def markdown(self) -> str:
         """Return the tables."""
         parts = ["  \n".join(f"{name}: {value}" for name, value in self.machine.items())]

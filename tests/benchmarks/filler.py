@@ -120,6 +120,6 @@ def _template(letters: Letters) -> tuple[str, bytes]:
         pairs, body = letters.letter(1025, "EVENT-ID-OF-36-CHARACTERS-IS-REPLACED")  # 37 characters, one too many
         shown = [("Host", "localhost"), ("Connection", "keep-alive"), *pairs]
         values = {"Roomz-Signature": "SIGNATURE"}
-        headers = json.dumps([(name, values.get(name, value)) for name, value in shown])
+        headers = json.dumps([(name.lower(), values.get(name, value)) for name, value in shown])
         _TEMPLATES[letters.secret] = headers, body
     return _TEMPLATES[letters.secret]
