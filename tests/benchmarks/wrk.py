@@ -53,8 +53,11 @@ class Load:
     @property
     def faults(self) -> str:
         """Return what went wrong in words, "" if nothing did."""
+        nothing = ["nothing was answered"] if not self.answers else []
         parts = [f"{self.bad_statuses} answers were 4xx or 5xx"] if self.bad_statuses else []
-        return "; ".join([*parts, *([f"{self.broken} connections broke or timed out"] if self.broken else [])])
+        return "; ".join(
+            [*nothing, *parts, *([f"{self.broken} connections broke or timed out"] if self.broken else [])]
+        )
 
 
 def missing() -> str:

@@ -32,4 +32,4 @@ class Knockerlite(Contestant):
 
     def commands(self, folder: Path, port: int) -> Sequence[Sequence[str]]:
         """See Contestant."""
-        return [granian(self.python, "knocked:app", port), [self.python, "knocked.py"]]
+        return [granian(self.python, "knocked:app", port)]

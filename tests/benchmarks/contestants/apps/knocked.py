@@ -1,8 +1,9 @@
-"""knockerlite behind a Flask endpoint; run as a program it is the worker, with a handler that does nothing."""
+"""knockerlite behind a Flask endpoint; its worker is a thread of the same process, with a handler that does nothing."""
 
 import asyncio
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -26,7 +27,6 @@ def opened() -> Any:
 
 
 async def work() -> None:
-    inbox = opened()
     inbox.add_handler(endpoint=ENDPOINT, handler=lambda event, transaction: None)
     while True:
         try:
@@ -38,10 +38,8 @@ async def work() -> None:
 
 app = Flask(__name__)
 
-if __name__ == "__main__":
-    asyncio.run(work())
-else:
-    inbox = opened()
+inbox = opened()
+threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start()
 
 
 @app.post("/in/roomz")
