@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -76,6 +77,7 @@ def main(given: list[str] | None = None) -> int:
     if why := wrk.missing():
         sys.stderr.write(f"{why}\n")
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
     plan = planned(options)
     for name, bar in BARS.items():
         if options.only and name not in options.only:

@@ -14,6 +14,7 @@ from tests import needs
 from tests.acceptance.place import eventually
 from tests.benchmarks import wrk
 from tests.benchmarks.__main__ import main
+from tests.benchmarks.bars.fsyncs import counted
 from tests.benchmarks.contestants import Bare, Inbox
 from tests.benchmarks.figures import Figure, Line, Report, Spread
 from tests.benchmarks.filler import fill
@@ -111,6 +112,19 @@ def test_the_report_says_what_is_not_reached() -> None:
     assert "| 2 | p50 | 3.00 (1.00–5.00) | ≤ 2.5 | NO |  |" in report.markdown()
     assert report == Report.from_dict(json.loads(json.dumps(report.as_dict())))
     assert [False] == [figure["reached"] for figure in report.as_dict()["figures"]]
+
+
+def test_fsyncs_are_counted_in_the_right_column() -> None:
+    """Of strace's table the calls count, neither the microseconds before them nor the errors behind them."""
+    table = """
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 99.90    0.381000        1220       313           fdatasync
+  0.10    0.000381         381         2         1 fsync
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.381381        1211       315         1 total
+"""
+    assert 315 == counted(table)
 
 
 def test_an_unknown_bar_is_named(capsys: pytest.CaptureFixture[str]) -> None:
