@@ -14,6 +14,7 @@
     ├── StoreError
     │   ├── StoreUnavailable  locked, full or too slow: nothing was stored, try again later
     │   └── StoreUnusable     not our database, newer than this program, or damaged
+    ├── InTheWay              something that would be overwritten, or somebody who works on it
     ├── NotFound              an event, handler or delivery that was asked for by name
     ├── Retry                 raised by a handler: run me again later
     └── Discard               raised by a handler: do not run me again for this event
@@ -140,6 +141,10 @@ class StoreUnavailable(StoreError):
 
 class StoreUnusable(StoreError):
     """The database is damaged, newer than this program, or not an inbox."""
+
+
+class InTheWay(InboxError):
+    """Something is there already that must not be overwritten, or somebody works on it."""
 
 
 class NotFound(InboxError):

@@ -93,6 +93,11 @@ class Runtime:
         return folder
 
     @Once
+    def presence(self) -> sqlite.Presence:
+        """Be there, so that nobody puts another database in the place of this one. Raises InTheWay."""
+        return sqlite.Presence(self.settings.database)
+
+    @Once
     def inlet(self) -> Inlet:
         """Return the receiver's side of the store."""
         server, limits = self.settings.server, self.settings.inbox
@@ -118,6 +123,7 @@ class Runtime:
     @Once
     def receiver(self) -> Receiver:
         """Return what the endpoint hands requests to."""
+        _ = self.presence
         return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
 
     @Once
@@ -142,12 +148,13 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "wakes", "archive", "queue", "dispatcher"):
+        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "presence"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
     def load(self) -> None:
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
+        _ = self.presence
         handlers = self.dispatcher.handlers
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None

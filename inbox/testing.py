@@ -201,7 +201,7 @@ class Inbox:
 
     def close(self) -> None:
         """Close the database."""
-        for name in ("inlet", "archive"):
+        for name in ("inlet", "archive", "presence"):
             if name in self.runtime.__dict__:
                 getattr(self.runtime, name).close()
         if self._dispatcher is not None:

@@ -20,7 +20,7 @@ def run() -> None:
     server.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
-    _ = runtime.handlers_folder
+    _ = runtime.handlers_folder, runtime.presence
     children = [
         supervisor.Child(
             "receiver",
@@ -41,6 +41,7 @@ def serve() -> None:
         server.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
+    _ = runtime.presence
     server.serve(runtime, inherited=inherited)
 
 
@@ -49,7 +50,7 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     _end_with_supervisor()
     runtime = Runtime.from_environment()
-    _ = runtime.sources, runtime.schemas, runtime.handlers_folder
+    _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence
     runtime.archive.close()
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes, pid=os.getpid())

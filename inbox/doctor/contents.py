@@ -52,7 +52,7 @@ def look(runtime: Runtime, examined: Examined, now: float) -> Iterator[Finding]:
         yield problem(
             "database",
             f"it is damaged: {'; '.join(examined.damage[:3])}",
-            "stop everything, keep a copy, restore a backup or use `sqlite3 inbox.db .recover`",
+            "stop everything, move it away, `inbox restore` a backup or use `sqlite3 inbox.db .recover`",
         )
         return
     if examined.checked:

@@ -4,11 +4,15 @@ from pathlib import Path
 
 from inbox.errors import StoreUnavailable
 from inbox.store.sqlite.archive import SqliteArchive
+from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
+from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.work import SqliteWork
+
+__all__ = ["Presence", "back_up", "open_archive", "open_inlet", "open_work", "restore"]
 
 
 def open_inlet(
