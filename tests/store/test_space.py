@@ -138,6 +138,13 @@ def test_large_event_does_not_break_into_the_reserve(disk: Path, opened: Callabl
         assert free(disk) >= RESERVED
 
 
+@pytest.mark.parametrize("size", [100_000, 200_000, 330_000])
+def test_the_log_does_not_break_into_the_reserve(disk: Path, opened: Callable[..., SqliteInlet], size: int) -> None:
+    """What it adds to the database file when it is emptied, up to 4 MiB at once, is room that is taken already."""
+    fill(opened(disk / "inbox.db", reserved_bytes=RESERVED), size, limit=400)
+    assert RESERVED == min(free(disk), RESERVED)
+
+
 def test_own_events_leave_the_reserve(disk: Path, opened: Callable[..., SqliteInlet]) -> None:
     """However many come, they stop before it; the worker goes on in it, and deleting makes room for more."""
     database = disk / "inbox.db"

@@ -26,10 +26,11 @@ class Space:
     def __call__(self, coming: int = 0) -> None:
         """Raise StoreUnavailable if there is no room for so many bytes more."""
         if self._reserved:
-            free = self._free()
-            if free - 2 * coming < self._reserved:  # they are written twice: to the log, then to the database
+            free, spare = self._free(), self._reserved + 2 * coming  # written twice: to the log, then to the database
+            if free - self._log() < spare and free - (growth := self._growth()) < spare:
                 raise StoreUnavailable(
-                    f"{free} bytes are free on the disk, {coming} would come; reserved_bytes = {self._reserved}"
+                    f"{free} bytes are free on the disk, {coming} would come, and {growth} out of the log; "
+                    f"reserved_bytes = {self._reserved}"
                 )
         if self._max_bytes and self._files() + coming > self._max_bytes:
             held = self._held()
@@ -47,7 +48,16 @@ class Space:
 
     def _files(self) -> int:
         """Return the size of the database file and its log; cheap, and never less than what the database holds."""
-        return _size(self._path) + _size(self._path.with_name(f"{self._path.name}-wal"))
+        return _size(self._path) + self._log()
+
+    def _log(self) -> int:
+        return _size(self._path.with_name(f"{self._path.name}-wal"))
+
+    def _growth(self) -> int:
+        """Return by how much the database file grows when what is in its log is moved into it; at most by the log."""
+        with self._connection.snapshot():
+            pages, size = (int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in ("page_count", "page_size"))
+        return max(0, pages * size - _size(self._path))
 
     def _held(self) -> int:
         """Return what is in use: pages that were pruned are written again."""
