@@ -63,6 +63,23 @@ class WorkerSettings:
     shutdown_timeout: float = 30.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetentionSettings:
+    """[retention]: seconds (or bytes) for which what is finished stays, 0 is for ever; a source can have its own.
+
+    `keep_statuses` are never pruned; `pause` is how many times as long as it wrote pruning lets the others write.
+    """
+
+    keep_bodies: float = 0.0
+    keep_body_bytes: int = 0
+    keep_attempts: float = 0.0
+    keep_events: float = 0.0
+    keep_keys: float = 0.0
+    keep_refusals: float = 0.0
+    keep_statuses: tuple[str, ...] = ("quarantined", "conflict", "dead")
+    pause: float = 10.0
+
+
 @dataclass(frozen=True)
 class SourceSettings:
     """[sources.NAME]: the provider's name, its live secrets, and the provider's own settings, not yet bound."""
@@ -81,6 +98,7 @@ class Settings:
     inbox: InboxSettings = InboxSettings()
     server: ServerSettings = ServerSettings()
     worker: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
 
     def path(self, setting: str) -> Path:
@@ -128,7 +146,12 @@ def dotenv(folder: Path) -> dict[str, str]:
 
 
 def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-    tables = {"inbox": InboxSettings, "server": ServerSettings, "worker": WorkerSettings}
+    tables = {
+        "inbox": InboxSettings,
+        "server": ServerSettings,
+        "worker": WorkerSettings,
+        "retention": RetentionSettings,
+    }
     for key in document:
         if key not in {*tables, "sources"}:
             raise ConfigError(f"{path.name}: {key}", f"unknown table; allowed: {', '.join([*tables, 'sources'])}")
@@ -152,6 +175,11 @@ def _check(settings: Settings, file: str) -> None:
         raise ConfigError(f"{file}: inbox.database", "allowed: sqlite:///PATH")
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
+    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead"}
+    if unknown := set(settings.retention.keep_statuses) - prunable:
+        raise ConfigError(
+            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
+        )
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
@@ -168,6 +196,11 @@ def _check(settings: Settings, file: str) -> None:
         ("worker.grace", worker.grace, 0.1, 600),
         ("worker.max_crashes", worker.max_crashes, 1, 100),
         ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
+        *(
+            (f"retention.{name}", value, 0, 2**50)
+            for name, value in vars(settings.retention).items()
+            if name != "keep_statuses"
+        ),
     ):
         if not low <= value <= high:
             raise ConfigError(f"{file}: {key}", f"{value} is out of range; allowed: {low} to {high}")

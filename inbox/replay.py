@@ -24,7 +24,8 @@ PAGE = 500
 class Replayed:
     """What became of one event: how many deliveries were made, made due at once, or are running already.
 
-    `problem` says why nothing was done: "invalid" (still breaks its schema), "no handler", or "".
+    `problem` says why nothing was done: "invalid" (still breaks its schema), "no handler", "pruned" (it has no body any
+    more), or "".
     """
 
     event_id: int
@@ -74,6 +75,8 @@ class Replayer:
 
     def plan(self, event: Mapping[str, Any], handler: str | None, *, force: bool = False) -> Replayed:
         """Return what `replay` would do with an event, without doing it."""
+        if event["body_pruned_at"] is not None:
+            return Replayed(event["id"], problem="pruned")
         if self._violations(event, force)[0]:
             return Replayed(event["id"], problem="invalid")
         names = self._handlers(event["source"], event["type"], handler)
@@ -85,6 +88,8 @@ class Replayer:
         `force` runs handlers although the payload breaks its schema; they get `payload=None` if it is not JSON.
         """
         event_id, event_type = event["id"], event["type"]
+        if event["body_pruned_at"] is not None:
+            return Replayed(event_id, problem="pruned")
         if event["status"] == "quarantined":
             violations, event_type = self._violations(event, force)
             if violations:

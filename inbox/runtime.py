@@ -22,8 +22,10 @@ from inbox.providers.base import Provider
 from inbox.queue import Queue
 from inbox.release import Releaser
 from inbox.replay import Replayer
+from inbox.retention import Pruner
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
+from inbox.store.keeping import Keeping
 from inbox.validation import Schemas
 from inbox.wakes import Wakes
 
@@ -116,6 +118,17 @@ class Runtime:
         return sqlite.open_archive(self.settings.database)
 
     @Once
+    def keeping(self) -> Keeping:
+        """Return the retention side of the store."""
+        return sqlite.open_keeping(self.settings.database)
+
+    @Once
+    def pruner(self) -> Pruner:
+        """Return what deletes what may go."""
+        clocks = {"clock": self.clock, "steady": time.monotonic}
+        return Pruner(self.keeping, self.settings.retention, self.sources, **clocks, pause=time.sleep)
+
+    @Once
     def queue(self) -> Queue:
         """Return the queue; its jobs are this runtime's dispatcher."""
         return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
@@ -148,7 +161,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "presence"):
+        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "keeping", "presence"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

@@ -1,5 +1,6 @@
 """Documentation that a test fails on: every command, setting, provider and status is there, and what is shown works."""
 
+import json
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ import click
 import pytest
 
 from inbox.cli import main
-from inbox.config import InboxSettings, ServerSettings, WorkerSettings
+from inbox.config import InboxSettings, RetentionSettings, ServerSettings, WorkerSettings
 from inbox.providers import PROVIDERS
 from inbox.providers.base import Provider
 from inbox.store.base import EVENT_STATUSES
@@ -69,14 +70,15 @@ def test_every_status_is_in_the_readme() -> None:
     assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in README]
 
 
-@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, Provider])
+@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, RetentionSettings, Provider])
 def test_every_setting_is_in_the_manual(cls: type) -> None:
     """inbox.toml as `inbox init` writes it names every setting, and shows the default that applies."""
     for item in fields(cls):
         shown = re.search(rf"^#?\s*{item.name}\s*=\s*(.+?)(?:\s+#.*)?$", TEMPLATE, re.MULTILINE)
         assert shown is not None, item.name
         if cls is not Provider and item.default not in ("",):
-            assert str(item.default) == shown[1].strip('"'), item.name
+            default = json.dumps(item.default) if isinstance(item.default, tuple) else str(item.default)
+            assert default == shown[1].strip('"'), item.name
 
 
 def test_links_lead_somewhere() -> None:

@@ -8,7 +8,7 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import backup, cancel, deploy, doctor, look, processes, release, replay, send, setup, torture
+from inbox.cli import backup, cancel, deploy, doctor, look, processes, prune, release, replay, send, setup, torture
 from inbox.errors import InboxError
 
 
@@ -53,6 +53,7 @@ for command in (
     *cancel.COMMANDS,
     *send.COMMANDS,
     *backup.COMMANDS,
+    *prune.COMMANDS,
     *torture.COMMANDS,
 ):
     main.add_command(command)

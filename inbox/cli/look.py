@@ -152,7 +152,7 @@ def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> Non
 
 def event_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the archive with its times as ISO 8601."""
-    return {**row, "received_at": instant(row["received_at"]), "last_duplicate_at": instant(row["last_duplicate_at"])}
+    return {**row, **{name: instant(row[name]) for name in ("received_at", "last_duplicate_at", "body_pruned_at")}}
 
 
 @click.command()
@@ -169,6 +169,8 @@ def show(event_id: int, as_json: bool, raw: bool) -> None:
     if as_json:
         return dump([{**_times(event_row(event)), "body": body}])
     _print_event(event_row(event), body)
+    if kept := event["kept"]:
+        click.echo(safe(f"\nkept by {kept['who']} since {instant(kept['at'])}: {kept['why'] or 'no reason given'}"))
 
 
 def _body(runtime: Runtime, event_id: int) -> str | None:
@@ -209,7 +211,8 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
         click.echo(f"violation     {safe(violation['pointer'] or '/')}: {safe(violation['message'])}")
     for name, value in shown.get("request", {}).get("headers", []):
         click.echo(f"header        {safe(name)}: {safe(value)}")
-    click.echo(f"\n{safe(_pretty(body))}\n")
+    pruned = f"(body pruned at {shown['body_pruned_at']}: the event cannot be run again)"
+    click.echo(f"\n{pruned if shown['body_pruned_at'] else safe(_pretty(body))}\n")
     for delivery in shown["deliveries"]:
         origin = f" (replay {delivery['replay_id']})" if delivery["replay_id"] else ""
         click.echo(

@@ -125,6 +125,7 @@ def _summary(done: list[Replayed], *, dry: bool) -> str:
         ("running already", sum(item.running for item in done)),
         ("still invalid (`inbox show ID` says where)", sum(item.problem == "invalid" for item in done)),
         ("without a handler that matches", sum(item.problem == "no handler" for item in done)),
+        ("without a body: pruned, and lost to handlers", sum(item.problem == "pruned" for item in done)),
         ("failed", sum(item.problem == "failed" for item in done)),
     ):
         if number:

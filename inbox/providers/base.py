@@ -14,6 +14,9 @@ from inbox.models import Payload, Request, Secret, Verified
 from inbox.verifiers.base import Verifier
 
 MIB = 1024 * 1024
+DAY = 86400.0
+UNPUBLISHED = 30 * DAY
+"""Seconds for which a sender is taken to send again who does not say; the longest known schedule is of three days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,17 @@ class Provider:
     on_unverified  "hold": keep what is not authentic, as it came, to be verified again; the answer is still 401
     hold_requests, hold_bytes, hold_for
                  at most so many held requests, bytes of them, and seconds
+    keep_bodies, keep_body_bytes, keep_attempts, keep_events, keep_keys, keep_refusals
+                 instead of those in [retention]: seconds, and bytes; None is what is set there
     """
 
     name: ClassVar[str]
     needs_secret: ClassVar[bool] = True
     published: ClassVar[str] = ""
     """The page where the sender documents this."""
+
+    retries_for: ClassVar[float | None] = None
+    """For how many seconds the sender may send an event again by itself; None where it does not publish that."""
 
     secrets: tuple[Secret, ...] = ()
     methods: tuple[str, ...] = ("POST",)
@@ -52,6 +60,12 @@ class Provider:
     hold_requests: int = 1000
     hold_bytes: int = 16 * MIB
     hold_for: float = 7 * 86400.0
+    keep_bodies: float | None = None
+    keep_body_bytes: int | None = None
+    keep_attempts: float | None = None
+    keep_events: float | None = None
+    keep_keys: float | None = None
+    keep_refusals: float | None = None
 
     @property
     def verifier(self) -> Verifier:
@@ -105,8 +119,25 @@ class Provider:
         """Return a request around these payload bytes, before it is signed."""
         return Request(headers=(("content-type", "application/json"),), body=payload)
 
+    @property
+    def horizon(self) -> float:
+        """Return for how many seconds a key is needed at least: a copy may come, or be released, for so long."""
+        needed = self.dedupe_for or (UNPUBLISHED if self.retries_for is None else max(self.retries_for, DAY))
+        return needed + (self.hold_for if self.on_unverified == "hold" else 0.0)
+
+    def check_kept(self) -> None:
+        """Raise ValueError if something would be forgotten too early."""
+        for name in ("bodies", "body_bytes", "attempts", "events", "keys", "refusals"):
+            if (value := getattr(self, f"keep_{name}")) is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"keep_{name} must be 0 (for ever) or positive")
+        if self.keep_keys and self.keep_keys < self.horizon:
+            raise ValueError(
+                f"keep_keys must be 0 (for ever) or at least {self.horizon:.0f}: a copy may come for so long"
+            )
+
     def check(self) -> None:
         """Raise ValueError if the settings do not fit together."""
+        self.check_kept()
         if self.needs_secret and not self.secrets:
             raise ValueError('secrets is missing; allowed: a list such as ["env:NAME"]')
         if not 200 <= self.ack_status <= 299:

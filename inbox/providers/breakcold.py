@@ -30,6 +30,7 @@ class Breakcold(Provider):
 
     name: ClassVar[str] = "breakcold"
     published: ClassVar[str] = "https://developer.breakcold.com/webhook"
+    retries_for: ClassVar[float | None] = 0.0
 
     event_type: tuple[str, ...] = ("json:/event",)
     dedupe_for: float = 86400.0

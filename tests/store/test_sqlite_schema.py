@@ -22,14 +22,16 @@ TABLES = [
     "events",
     "handlers",
     "held",
+    "keeps",
     "probes",
     "refusals",
     "replays",
 ]
 INDEXES = [
-    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bound",
-    "events_conflict", "events_key", "events_retired", "events_source", "events_status", "events_unrouted",
-    "held_expires", "held_source", "idx__sqlite_migrations_migration_set_name", "refusals_source",
+    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bodies",
+    "events_bodiless", "events_bound", "events_conflict", "events_key", "events_retired", "events_source",
+    "events_status", "events_stripped", "events_unrouted", "held_expires", "held_source",
+    "idx__sqlite_migrations_migration_set_name", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 

@@ -8,11 +8,12 @@ from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.presence import Presence
+from inbox.store.sqlite.prune import SqliteKeeping, rewrite
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.work import SqliteWork
 
-__all__ = ["Presence", "back_up", "open_archive", "open_inlet", "open_work", "restore"]
+__all__ = ["Presence", "back_up", "compact", "open_archive", "open_inlet", "open_keeping", "open_work", "restore"]
 
 
 def open_inlet(
@@ -38,6 +39,20 @@ def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:
 def open_archive(path: Path, *, patience: float = 5.0) -> SqliteArchive:
     """Return the owner's side."""
     return SqliteArchive(_ready(path, durable=True, patience=patience))
+
+
+def open_keeping(path: Path, *, patience: float = 5.0) -> SqliteKeeping:
+    """Return the retention side."""
+    return SqliteKeeping(_ready(path, durable=True, patience=patience))
+
+
+def compact(path: Path) -> int:
+    """Write the database anew, as small as it can be, while nobody works on it, and return its size."""
+    connection = _ready(path, durable=True, patience=5.0)
+    try:
+        return rewrite(path, connection)
+    finally:
+        connection.close()
 
 
 def _ready(path: Path, *, durable: bool, patience: float) -> Connection:

@@ -13,7 +13,7 @@ from inbox.store.sqlite.work import encodable, make_delivery, remembered, settle
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
-conflict_of, duplicates, last_duplicate_at
+conflict_of, duplicates, last_duplicate_at, body_pruned_at
 """
 _BODY = "SELECT method, path, query, headers, remote, body FROM bodies WHERE event_id = ?"
 _DELIVERIES = """
@@ -29,7 +29,7 @@ _SOURCES = """
 SELECT source, count(*) AS events, max(received_at) AS last_event_at,
        sum(status = 'quarantined') AS quarantined, sum(status = 'conflict') AS conflicts, sum(status = 'dead') AS dead,
        sum(duplicates) AS duplicates
-FROM events GROUP BY source
+FROM events WHERE pruned_at IS NULL GROUP BY source
 """
 # In three parts, each of which has its index: most deliveries ever made have ended.
 _BACKLOG = """
@@ -46,6 +46,7 @@ _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("last_event_at", "last_refusal_at")),
 }
 _REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
+_HEAD = "SELECT status, body_pruned_at FROM events WHERE id = ?"
 # A delivery of this handler that has not ended: it is made due rather than doubled.
 _LIVE = """
 SELECT id, status FROM deliveries
@@ -79,30 +80,33 @@ class SqliteArchive:
 
     def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
         """See Archive."""
-        where, values = _where(wanted)
+        clause, values = where(wanted)
         order = "ASC" if wanted.after is not None else "DESC"
         rows = self._connection.rows(
-            f"SELECT {_COLUMNS} FROM events {where} ORDER BY id {order} LIMIT :limit", {**values, "limit": limit}
+            f"SELECT {_COLUMNS} FROM events {clause} ORDER BY id {order} LIMIT :limit", {**values, "limit": limit}
         )
         return [_event(row) for row in rows]
 
     def count(self, wanted: Filter) -> int:
         """See Archive."""
-        where, values = _where(wanted)
-        return int(self._connection.rows(f"SELECT count(*) AS n FROM events {where}", values)[0]["n"])
+        clause, values = where(wanted)
+        return int(self._connection.rows(f"SELECT count(*) AS n FROM events {clause}", values)[0]["n"])
 
     def event(self, event_id: int) -> dict[str, Any]:
         """See Archive."""
         with self._connection.snapshot():
-            rows = self._connection.rows(f"SELECT {_COLUMNS} FROM events WHERE id = ?", (event_id,))
+            rows = self._connection.rows(f"SELECT {_COLUMNS}, pruned_at FROM events WHERE id = ?", (event_id,))
+            kept = self._connection.rows("SELECT at, who, why FROM keeps WHERE event_id = ?", (event_id,))
             bodies = self._connection.rows(_BODY, (event_id,))
             attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
             deliveries = [dict(row) for row in self._connection.rows(_DELIVERIES, (event_id,))]
         if not rows:
             raise NotFound(f"there is no event {event_id}")
+        if rows[0]["pruned_at"] is not None:
+            raise NotFound(f"event {event_id} was pruned: only its key is left, so that copies of it are recognised")
         for delivery in deliveries:
             delivery["runs"] = [item for item in attempts if item["delivery_id"] == delivery["id"]]
-        event = {**_event(rows[0]), "deliveries": deliveries}
+        event = {**_event(rows[0]), "deliveries": deliveries, "kept": dict(kept[0]) if kept else None}
         if bodies:
             request = stored_request(bodies[0])
             event["request"] = {
@@ -118,7 +122,7 @@ class SqliteArchive:
         """See Archive."""
         rows = self._connection.rows(_BODY, (event_id,))
         if not rows:
-            raise NotFound(f"there is no body of an event {event_id}")
+            raise NotFound(f"there is no body of an event {event_id}; if there was one, it was pruned")
         return stored_request(rows[0])
 
     def sources(self) -> list[dict[str, Any]]:
@@ -174,9 +178,11 @@ class SqliteArchive:
     ) -> tuple[ReplayResult, int]:
         """See Archive."""
         with self._connection.write() as connection:
-            head = connection.execute("SELECT status FROM events WHERE id = ?", (event_id,)).fetchone()
+            head = connection.execute(_HEAD, (event_id,)).fetchone()
             if head is None:
                 raise NotFound(f"there is no event {event_id}")
+            if head["body_pruned_at"] is not None:
+                raise NotFound(f"the body of event {event_id} was pruned: it cannot be run again")
             live = connection.execute(_LIVE, (event_id, handler)).fetchone()
             if live is not None and live["status"] == "running":
                 return "running", int(live["id"])
@@ -225,14 +231,14 @@ class SqliteArchive:
 
 
 def _event(row: sqlite3.Row) -> dict[str, Any]:
-    event = dict(row)
+    event = {name: row[name] for name in row.keys() if name != "pruned_at"}  # noqa: SIM118 – a Row is no mapping
     event["violations"] = json.loads(event["violations"]) if event["violations"] else []
     event["body_digest"] = event["body_digest"].lower()
     return event
 
 
-def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
-    """Return the WHERE clause of a filter and its values. `type` may be a shell glob."""
+def where(wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """Return the WHERE clause of a filter, without pruned events, and its values. `type` may be a shell glob."""
     clauses = {
         "source": "source = :source",
         "type": "type GLOB :type",
@@ -245,4 +251,4 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
     values = {name: getattr(wanted, name) for name in clauses if getattr(wanted, name) is not None}
     if "type" in values:
         values["type"] = values["type"].replace("[!", "[^")  # as SQLite's GLOB spells it
-    return (f"WHERE {' AND '.join(clauses[name] for name in values)}" if values else ""), values
+    return " AND ".join(("WHERE pruned_at IS NULL", *(clauses[name] for name in values))), values

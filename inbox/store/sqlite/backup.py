@@ -36,7 +36,7 @@ _BODIES = """
 SELECT events.id, content_digest, method, path, query, headers, remote, body
 FROM bodies JOIN events ON events.id = event_id ORDER BY event_id
 """
-_BODILESS = "SELECT count(*) FROM events WHERE id NOT IN (SELECT event_id FROM bodies)"
+_BODILESS = "SELECT count(*) FROM events WHERE {which} id NOT IN (SELECT event_id FROM bodies)"
 # What ran when the copy was made runs nowhere now; it did not crash either. The lease was measured by a clock that may
 # have been another machine's.
 _WAIT_AGAIN = """
@@ -172,7 +172,9 @@ def _verify(made: Path, expected: Contents, tell: Tell) -> None:
             raise StoreUnusable(f"the copy has a row of {orphan[0]} ({orphan[1]}) without its row of {orphan[2]}")
         if _contents(copy) != expected:
             raise StoreUnusable(f"the copy has not what the database had: {_contents(copy)} instead of {expected}")
-        if missing := copy.execute(_BODILESS).fetchone()[0]:
+        columns = {row["name"] for row in copy.execute("PRAGMA table_info(events)")}
+        which = "body_pruned_at IS NULL AND" if "body_pruned_at" in columns else ""
+        if missing := copy.execute(_BODILESS.format(which=which)).fetchone()[0]:
             raise StoreUnusable(f"{missing} events of the copy have no body")
         for number, row in enumerate(copy.execute(_BODIES)):
             if content_digest(stored_request(row)) != row["content_digest"]:

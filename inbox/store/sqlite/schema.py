@@ -8,6 +8,10 @@ handlers    what the worker last loaded, so that others can route without import
 held        refused requests that are kept to be verified again, bounded per source
 refusals    the latest requests that were not accepted, bounded per source
 replays     who ran what again, and why
+keeps       events that retention must not touch, and why
+
+An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
+nor deliveries and is not listed, but copies of it are recognised, until it goes altogether.
 """
 
 from sqlite_utils import Database
@@ -151,7 +155,7 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first", "0002_steady_leases")
+KNOWN = ("0001_first", "0002_steady_leases", "0003_retention")
 
 
 @migrations(name="0001_first")
@@ -169,6 +173,28 @@ def _steady_leases(database: Database) -> None:
         database.conn.execute(f"ALTER TABLE deliveries ADD COLUMN {column} REAL NOT NULL DEFAULT 0")
 
 
+_RETENTION = """
+ALTER TABLE events ADD COLUMN body_pruned_at REAL;
+ALTER TABLE events ADD COLUMN pruned_at REAL;
+CREATE INDEX events_bodies ON events (source, id, size) WHERE body_pruned_at IS NULL;
+CREATE INDEX events_bodiless ON events (source, id) WHERE body_pruned_at IS NOT NULL AND pruned_at IS NULL;
+CREATE INDEX events_stripped ON events (source, id) WHERE pruned_at IS NOT NULL;
+CREATE TABLE keeps (
+    event_id INTEGER PRIMARY KEY REFERENCES events (id),
+    at       REAL NOT NULL,
+    who      TEXT NOT NULL,
+    why      TEXT NOT NULL
+) STRICT
+"""
+
+
+@migrations(name="0003_retention")
+def _retention(database: Database) -> None:
+    """Let an event lose its body, then everything but its key; and let the owner keep one from that."""
+    for statement in _RETENTION.split(";"):
+        database.conn.execute(statement)
+
+
 def migrate(connection: Connection) -> None:
     """Bring the database to this program's schema.
 
@@ -177,6 +203,8 @@ def migrate(connection: Connection) -> None:
     """
     with connection.snapshot():
         applied = _applied(connection)
+    if not applied:
+        connection.rows("PRAGMA auto_vacuum = INCREMENTAL")  # before the first page; later it takes `inbox compact`
     connection.use_wal()
     if len(applied) < len(KNOWN):
         with connection.write(patience=30.0):

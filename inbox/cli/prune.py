@@ -1,0 +1,112 @@
+"""`prune`, `compact`, `keep`, `unkeep` and `kept`: what is deleted, what is not, and the room that it gives."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import click
+
+from inbox.cli.look import filters
+from inbox.cli.opened import opened
+from inbox.cli.replay import user
+from inbox.cli.tables import as_json, dump, instant, table
+from inbox.retention import Pruned
+from inbox.store import sqlite
+from inbox.store.base import Filter
+
+MIB = 2**20
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would go now, and delete nothing.")
+@as_json
+def prune(dry_run: bool, as_json: bool) -> None:
+    """Delete what the settings in [retention] and of the sources let go; the worker does this every minute.
+
+    In small steps, so that it can run beside everything else. Ctrl-C ends it; what went is gone.
+    """
+    pruner = opened().pruner
+    done = list(pruner.plan() if dry_run else pruner.run())
+    given = 0 if dry_run else pruner.give_back()
+    if as_json:
+        return dump([asdict(item) for item in done])
+    if not pruner.wanted:
+        return click.echo("Nothing is ever pruned: no setting in [retention] or of a source says so.")
+    _print(done, dry_run)
+    if given:
+        click.echo(f"{given / MIB:.1f} MiB were given back to the file system")
+    space = opened().keeping.space()
+    if not space.in_steps and space.free > MIB:
+        click.echo(f"{space.free / MIB:.1f} MiB of the file are free: used again, or given back by `inbox compact`")
+
+
+def _print(done: list[Pruned], dry_run: bool) -> None:
+    rows = [{**asdict(item), "source": item.source or "(unknown address)"} for item in done if item.rows or item.kept]
+    table(rows, ("source", "kind", "rows", "bytes", "kept"), empty="Nothing is old enough.")
+    total, size, kept = (sum(getattr(item, name) for item in done) for name in ("rows", "bytes", "kept"))
+    word = "would go" if dry_run else "went"
+    click.echo(
+        f"{total} rows with about {size / MIB:.1f} MiB {word}" + (f"; {kept} are kept: `inbox kept`" if kept else "")
+    )
+
+
+@click.command()
+def compact() -> None:
+    """Write the database anew, as small as it can be, while nothing runs.
+
+    Needed once for a database that was made before there was retention, so that pruning can give its room back while everything runs.
+    """
+    path = opened().settings.database
+    before = path.stat().st_size if path.exists() else 0
+    click.echo(f"{path}: {before / MIB:.1f} MiB before, {sqlite.compact(path) / MIB:.1f} MiB now")
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+@filters
+@click.option("--why", default="", help="A note that is kept with each event.")
+def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
+    """Keep events from being pruned: by id, or all that match the filters now; later ones are not covered."""
+    runtime, who = opened(), user()
+    _checked(ids, wanted)
+    number = _all(lambda: runtime.keeping.keep(wanted, ids, at=runtime.clock(), who=who, why=why))
+    click.echo(f"{number} events are kept from now on")
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+@filters
+def unkeep(ids: tuple[int, ...], wanted: Filter) -> None:
+    """Let events be pruned again that were kept: by id, or all that match the filters."""
+    runtime = opened()
+    _checked(ids, wanted)
+    click.echo(f"{_all(lambda: runtime.keeping.unkeep(wanted, ids))} events are no longer kept")
+
+
+def _checked(ids: tuple[int, ...], wanted: Filter) -> None:
+    """Raise UsageError unless events are named in one way, and NotFound for an id that is none."""
+    if bool(ids) == (wanted != Filter()):
+        raise click.UsageError("name events by ID, or by at least one filter, not both")
+    archive = opened().archive
+    for named in ids:
+        archive.event(named)
+
+
+def _all(step: Callable[[], int]) -> int:
+    number = 0
+    while done := step():
+        number += done
+    return number
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@as_json
+def kept(limit: int, as_json: bool) -> None:
+    """List the events that are kept from being pruned, since when, by whom and why."""
+    rows = [{**row, "kept_at": instant(row["kept_at"])} for row in opened().keeping.kept(limit)]
+    if as_json:
+        return dump(rows)
+    table(rows, ("id", "source", "type", "key", "status", "kept_at", "who", "why"), empty="Nothing is kept.")
+
+
+COMMANDS = (prune, compact, keep, unkeep, kept)

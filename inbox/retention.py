@@ -1,0 +1,192 @@
+"""Settings → what may be deleted, and deleting it in small steps that leave the store to the others in between.
+
+Nothing goes unless a setting says so, and never what waits, runs, or is kept with `inbox keep`. Decides what and how
+fast; `inbox.store.keeping` finds and deletes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from inbox.config import RetentionSettings
+from inbox.providers.base import UNPUBLISHED, Provider
+from inbox.store.base import EVENT_STATUSES
+from inbox.store.keeping import Keeping, Kind, What
+
+log = structlog.get_logger("inbox.retention")
+
+LOOK = 500
+"""Rows that are looked at in one go, without a lock."""
+
+STEP_ROWS, STEP_BYTES = 50, 256 * 1024
+"""What goes in one transaction: so much is overwritten and written to the log while the receiver waits."""
+
+GIVE_BACK = 64
+"""Pages that are given back in one transaction."""
+
+SLACK = 1024 * 1024
+"""Free bytes that stay in the file, for what comes next."""
+
+LEAST_PAUSE = 0.02
+_WORKED_ON = ("received", "processing")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went, or would go, of one kind and source: rows, about how many bytes, and how many stay for being kept."""
+
+    source: str
+    kind: Kind
+    rows: int = 0
+    bytes: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What may go of one source and kind; with `limit` only the oldest, until no more than so many bytes are left."""
+
+    what: What
+    limit: int | None = None
+
+
+class Pruner:
+    """Prunes a store by the settings of its sources."""
+
+    def __init__(
+        self,
+        store: Keeping,
+        defaults: RetentionSettings,
+        sources: Mapping[str, Provider],
+        *,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
+        pause: Callable[[float], object],
+    ) -> None:
+        self._store = store
+        self._defaults = defaults
+        self._sources = sources
+        self._clock = clock
+        self._steady = steady
+        self._pause = pause
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether any setting lets anything go."""
+        names = ("keep_bodies", "keep_body_bytes", "keep_attempts", "keep_events", "keep_refusals")
+        return any(getattr(settings, name) for settings in (self._defaults, *self._sources.values()) for name in names)
+
+    def plan(self) -> Iterator[Pruned]:
+        """Yield what would go now, changing nothing. What goes only after something else is not counted yet."""
+        for task in self._tasks(self._clock()):
+            pages = list(self._pages(task))
+            may = [size for ids, _ in pages for _, size in ids]
+            yield Pruned(task.what.source, task.what.kind, len(may), sum(may), sum(kept for _, kept in pages))
+
+    def run(self, seconds: float | None = None) -> Iterator[Pruned]:
+        """Let go what may, and yield how much that was; ends early after about so many seconds."""
+        end = float("inf") if seconds is None else self._steady() + seconds
+        for task in self._tasks(self._clock()):
+            done = Pruned(task.what.source, task.what.kind)
+            for may, kept in self._pages(task):
+                done = replace(done, kept=done.kept + kept)
+                for step in _steps(may):
+                    rows = self._paced(partial(self._store.prune, task.what, [id for id, _ in step], self._clock()))
+                    done = replace(done, rows=done.rows + rows, bytes=done.bytes + sum(size for _, size in step))
+                    if self._steady() >= end:
+                        break
+                if self._steady() >= end:
+                    break
+            if done.rows:
+                log.info("retention.pruned", source=done.source, kind=done.kind, rows=done.rows, kept=done.kept)
+            yield done
+            if self._steady() >= end:
+                return
+
+    def give_back(self, seconds: float | None = None) -> int:
+        """Give free space back to the file system, and return how many bytes that was; 0 if the file cannot."""
+        end = float("inf") if seconds is None else self._steady() + seconds
+        before = self._store.space()
+        if not before.in_steps:
+            return 0
+        now = before
+        while now.free > SLACK and self._steady() < end:
+            self._paced(partial(self._store.give_back, GIVE_BACK))
+            now = self._store.space()
+        return max(0, before.total - now.total)
+
+    def _paced(self, step: Callable[[], int]) -> int:
+        begun = self._steady()
+        found = step()
+        self._pause(max(LEAST_PAUSE, self._defaults.pause * (self._steady() - begun)))
+        return found
+
+    def _pages(self, task: _Task) -> Iterator[tuple[list[tuple[int, int]], int]]:
+        """Yield (ids and bytes of) what may go, page by page, oldest first, and how many are kept."""
+        excess = None if task.limit is None else self._store.body_bytes(task.what.source) - task.limit
+        after = 0
+        while excess is None or excess > 0:
+            page = self._store.look(task.what, after, LOOK)
+            if page.last is None or not page.older:
+                return
+            after, may = page.last, list(page.may)
+            if excess is not None:
+                may, excess = _oldest(may, excess)
+            yield may, page.kept
+
+    def _tasks(self, now: float) -> list[_Task]:
+        names = [*self._sources, *(name for name in self._store.sources() if name not in self._sources)]
+        return [task for name in names for task in self._tasks_of(name, now)]
+
+    def _tasks_of(self, name: str, now: float) -> Iterator[_Task]:
+        """Yield what may go of a source, in the order in which it goes."""
+        statuses = tuple(s for s in EVENT_STATUSES if s not in (*_WORKED_ON, *self._defaults.keep_statuses))
+        keep = {kind: self._setting(name, f"keep_{kind}") for kind in ("attempts", "events", "keys", "refusals")}
+        bodies = [age for age in (self._setting(name, "keep_bodies"), keep["events"]) if age]
+        ages: dict[Kind, float] = {
+            "bodies": min(bodies, default=0.0),
+            "attempts": keep["attempts"],
+            "events": keep["events"],
+            "keys": max(keep["keys"], self._horizon(name), keep["events"]) if keep["keys"] else 0.0,
+            "refusals": keep["refusals"],
+        }
+        for kind, age in ages.items():
+            if age:
+                yield _Task(What(kind, name, now - age, statuses))
+            if kind == "bodies" and (limit := int(self._setting(name, "keep_body_bytes"))):
+                yield _Task(What(kind, name, float("inf"), statuses), limit)
+
+    def _setting(self, source: str, setting: str) -> float:
+        own = getattr(self._sources.get(source), setting, None)
+        return float(getattr(self._defaults, setting) if own is None else own)
+
+    def _horizon(self, source: str) -> float:
+        provider = self._sources.get(source)
+        return provider.horizon if provider is not None else UNPUBLISHED
+
+
+def _steps(items: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Cut into steps that are small in rows and in bytes; a row that is too large is a step of its own."""
+    step: list[tuple[int, int]] = []
+    size = 0
+    for item in items:
+        if step and (len(step) == STEP_ROWS or size + item[1] > STEP_BYTES):
+            yield step
+            step, size = [], 0
+        step.append(item)
+        size += item[1]
+    if step:
+        yield step
+
+
+def _oldest(items: list[tuple[int, int]], excess: int) -> tuple[list[tuple[int, int]], int]:
+    """Return the first of them that together have so many bytes, and how many bytes are still too many."""
+    chosen = []
+    for item in items:
+        if excess <= 0:
+            break
+        chosen.append(item)
+        excess -= item[1]
+    return chosen, excess

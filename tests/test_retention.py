@@ -1,0 +1,180 @@
+"""Settings become what goes, when, and in how large steps; nothing goes that no setting names."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inbox import retention
+from inbox.config import RetentionSettings, SourceSettings
+from inbox.errors import ConfigError
+from inbox.models import Secret
+from inbox.providers import build
+from inbox.providers.base import Provider
+from inbox.retention import Pruned, Pruner
+from inbox.store.base import Filter, Outcome
+from tests.store.stores import SqliteStore, claimed, event, refusal
+
+DAY = 86400.0
+NOW = 1000 * DAY
+
+
+def source(name: str = "acme", provider: str = "unsigned", **settings: Any) -> Provider:
+    """Return a source with these settings."""
+    secrets = () if provider == "unsigned" else (Secret("s"),)
+    return build(SourceSettings(name, provider, secrets, settings))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    """A store."""
+    made = SqliteStore(tmp_path)
+    yield made
+    made.close()
+
+
+def pruner(store: SqliteStore, *, pauses: list[float] | None = None, **settings: Any) -> Pruner:
+    """Return a pruner for the source acme with these settings; others have the defaults."""
+    ticks = iter(range(1_000_000))
+    waited = pauses if pauses is not None else []
+    return Pruner(
+        store.keeping,
+        RetentionSettings(keep_refusals=5 * DAY),
+        {"acme": source(**settings)},
+        clock=lambda: NOW,
+        steady=lambda: float(next(ticks)),
+        pause=waited.append,
+    )
+
+
+def handled(store: SqliteStore, days: float, *, name: str = "acme", size: int = 2) -> int:
+    """Store an event that came and was handled so many days ago."""
+    at = NOW - days * DAY
+    number = store.inlet.add_event(event(f"{name}-{days}-{size}", b"x" * size, source=name, at=at)).id
+    (delivery,) = store.work.route(number, {"m.f": True}, at)
+    claimed(store, delivery, f"t{delivery}", at=at)
+    store.work.finish(delivery, f"t{delivery}", Outcome("succeeded", "succeeded"), at)
+    return number
+
+
+def counted(found: Iterator[Pruned]) -> dict[tuple[str, str], int]:
+    """Return the rows by source and kind, without what there is none of."""
+    return {(item.source, item.kind): item.rows for item in found if item.rows}
+
+
+def test_nothing_goes_by_default(store: SqliteStore) -> None:
+    """However old."""
+    handled(store, 999)
+    idle = Pruner(
+        store.keeping,
+        RetentionSettings(),
+        {"acme": source()},
+        clock=lambda: NOW,
+        steady=lambda: 0.0,
+        pause=lambda seconds: None,
+    )
+    assert (False, [], []) == (idle.wanted, list(idle.plan()), list(idle.run()))
+
+
+def test_each_part_goes_at_its_age(store: SqliteStore) -> None:
+    """A dry run counts what would go now and changes nothing; what goes later goes in the order of its value."""
+    for days in (1, 15, 25, 35, 99):
+        handled(store, days)
+    handled(store, 99, name="other")
+    store.inlet.add_refusal(refusal("gone", at=NOW - 6 * DAY))
+    store.inlet.add_refusal(refusal("gone", at=NOW - 4 * DAY))
+    settings = {"keep_bodies": 10 * DAY, "keep_attempts": 20 * DAY, "keep_events": 30 * DAY, "keep_keys": 90 * DAY}
+    before = store.dump()
+    planned = counted(pruner(store, **settings).plan())
+    assert ({("acme", "bodies"): 4, ("acme", "attempts"): 3, ("gone", "refusals"): 1}, before) == (
+        planned,
+        store.dump(),
+    )
+    done = counted(pruner(store, **settings).run())
+    assert {**planned, ("acme", "events"): 2, ("acme", "keys"): 1} == done
+    left = [row["body_pruned_at"] for row in store.archive.events(Filter("acme"), 9)]
+    assert [NOW, NOW, None] == left
+    assert {} == counted(pruner(store, **settings).run())
+    assert 1 == store.archive.count(Filter("other"))
+
+
+def test_oldest_bodies_go_until_the_rest_fits(store: SqliteStore) -> None:
+    """By size, whatever their age; then no more."""
+    numbers = [handled(store, days, size=400) for days in (4, 3, 2, 1)]
+    limited = pruner(store, keep_body_bytes=1000)
+    assert {("acme", "bodies"): 2} == counted(limited.plan()) == counted(limited.run())
+    assert [True, True, False, False] == [store.archive.event(n)["body_pruned_at"] is not None for n in numbers]
+    assert {} == counted(limited.run())
+
+
+def test_kept_and_dead_events_stay_and_are_counted(store: SqliteStore) -> None:
+    """Unless the owner says that dead ones go as well."""
+    handled(store, 50)
+    kept = handled(store, 40)
+    store.keeping.keep(Filter(), [kept], at=1.0, who="me", why="")
+    dead = store.inlet.add_event(event("dead", at=1.0)).id
+    (delivery,) = store.work.route(dead, {"m.f": True}, 1.0)
+    claimed(store, delivery, "td", at=1.0)
+    store.work.finish(delivery, "td", Outcome("dead", "error"), 1.0)
+    (found,) = [item for item in pruner(store, keep_bodies=DAY).run() if item.kind == "bodies"]
+    assert (1, 1, None) == (found.rows, found.kept, store.archive.event(dead)["body_pruned_at"])
+    daring = Pruner(
+        store.keeping,
+        RetentionSettings(keep_bodies=DAY, keep_statuses=()),
+        {},
+        clock=lambda: NOW,
+        steady=lambda: 0.0,
+        pause=lambda seconds: None,
+    )
+    assert {("acme", "bodies"): 1} == counted(daring.run())
+
+
+def test_steps_are_small_and_paced(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most so many rows and bytes in one transaction, and a pause of ten times as long after each."""
+    for number in range(7):
+        handled(store, 50 + number, size=300 if number < 4 else 700)
+    monkeypatch.setattr(retention, "STEP_ROWS", 3)
+    monkeypatch.setattr(retention, "STEP_BYTES", 1000)
+    steps, prune = [], store.keeping.prune
+    monkeypatch.setattr(store.keeping, "prune", lambda what, ids, at: steps.append(len(ids)) or prune(what, ids, at))
+    pauses: list[float] = []
+    assert {("acme", "bodies"): 7} == counted(pruner(store, pauses=pauses, keep_bodies=DAY).run())
+    assert ([3, 2, 1, 1], [10.0] * 4) == (steps, pauses)
+
+
+def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the worker's can be short."""
+    for number in range(6):
+        handled(store, 50 + number)
+    monkeypatch.setattr(retention, "STEP_ROWS", 2)
+    rows: Counter[str] = Counter()
+    for _ in range(3):
+        rows.update({"now": sum(item.rows for item in pruner(store, keep_bodies=DAY).run(seconds=2.0))})
+    assert {"now": 6} == rows
+
+
+def test_keys_outlive_the_senders_retries(store: SqliteStore) -> None:
+    """30 days where a sender publishes none; a default that is shorter gives way, a source's own is an error."""
+    handled(store, 29)
+    handled(store, 31)
+    early = Pruner(
+        store.keeping,
+        RetentionSettings(keep_events=DAY, keep_keys=DAY),
+        {"acme": source(provider="roomz")},
+        clock=lambda: NOW,
+        steady=lambda: 0.0,
+        pause=lambda seconds: None,
+    )
+    assert {("acme", "bodies"): 2, ("acme", "attempts"): 0, ("acme", "events"): 2, ("acme", "keys"): 1} == {
+        ("acme", "attempts"): 0,
+        **counted(early.run()),
+    }
+    for provider, needed in (("roomz", 30 * DAY), ("unsigned", 3600.0), ("breakcold_v2", DAY), ("breakcold", DAY)):
+        with pytest.raises(ConfigError, match=f"keep_keys must be 0 .for ever. or at least {needed:.0f}"):
+            source(provider=provider, keep_keys=needed - 1)
+        assert needed == source(provider=provider, keep_keys=needed).horizon
+    assert 37 * DAY == source(provider="roomz", on_unverified="hold").horizon
