@@ -53,7 +53,7 @@ def _print(done: list[Pruned], dry_run: bool) -> None:
 def compact() -> None:
     """Write the database anew, as small as it can be, while nothing runs.
 
-    Needed once for a database that was made before there was retention, so that pruning can give its room back while everything runs.
+    Needed once for a database from before there was retention; from then on pruning gives its room back.
     """
     path = opened().settings.database
     before = path.stat().st_size if path.exists() else 0
