@@ -161,6 +161,10 @@ class Queue:
         """Have the store swept."""
         self._sweep()
 
+    def every_minute(self, name: str, action: Callable[[], object]) -> None:
+        """Have one of the workers do something every minute; what it does must not take long."""
+        self.huey.periodic_task(crontab(minute="*"), name=name)(action)
+
     def size(self) -> int:
         """Return how many messages wait."""
         return int(self.huey.storage.queue_size())

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from inbox.config import RetentionSettings
+from inbox.errors import StoreError
 from inbox.providers.base import UNPUBLISHED, Provider
 from inbox.store.base import EVENT_STATUSES
 from inbox.store.keeping import Keeping, Kind, What
@@ -23,8 +24,11 @@ LOOK = 500
 STEP_ROWS, STEP_BYTES = 50, 256 * 1024
 """What goes in one transaction: so much is overwritten and written to the log while the receiver waits."""
 
-GIVE_BACK = 64
+GIVE_BACK = 16
 """Pages that are given back in one transaction."""
+
+PRUNE_SECONDS, GIVE_BACK_SECONDS = 40.0, 10.0
+"""For how long the worker does each, once a minute."""
 
 SLACK = 1024 * 1024
 """Free bytes that stay in the file, for what comes next."""
@@ -104,6 +108,16 @@ class Pruner:
             yield done
             if self._steady() >= end:
                 return
+
+    def for_a_while(self) -> None:
+        """Prune and give back for less than a minute; a store that is locked or full is left for the next one."""
+        try:
+            for _ in self.run(PRUNE_SECONDS):
+                pass
+            if given := self.give_back(GIVE_BACK_SECONDS):
+                log.info("retention.given_back", bytes=given)
+        except StoreError as error:
+            log.warning("retention.not_pruned", error=str(error), then="the next minute tries again")
 
     def give_back(self, seconds: float | None = None) -> int:
         """Give free space back to the file system, and return how many bytes that was; 0 if the file cannot."""

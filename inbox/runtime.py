@@ -32,6 +32,8 @@ from inbox.wakes import Wakes
 log = structlog.get_logger("inbox.runtime")
 
 Clock = Callable[[], float]
+PRUNING = "prune"
+"""The name of the thread that prunes in a worker process."""
 Part = TypeVar("Part")
 
 
@@ -123,15 +125,28 @@ class Runtime:
         return sqlite.open_keeping(self.settings.database)
 
     @Once
+    def pruning(self) -> Keeping:
+        """Return the retention side of the store for what need not be durable, so that no step waits for the disk."""
+        return sqlite.open_keeping(self.settings.database, durable=False)
+
+    @Once
     def pruner(self) -> Pruner:
         """Return what deletes what may go."""
         clocks = {"clock": self.clock, "steady": time.monotonic}
-        return Pruner(self.keeping, self.settings.retention, self.sources, **clocks, pause=time.sleep)
+        return Pruner(self.pruning, self.settings.retention, self.sources, **clocks, pause=time.sleep)
+
+    def prune(self) -> None:
+        """Delete for less than a minute what may go, beside the work of this process, unless that goes on already."""
+        going_on = any(thread.name == PRUNING for thread in threading.enumerate())
+        if self.pruner.wanted and not going_on:
+            threading.Thread(target=self.pruner.for_a_while, name=PRUNING, daemon=True).start()
 
     @Once
     def queue(self) -> Queue:
         """Return the queue; its jobs are this runtime's dispatcher."""
-        return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
+        queue = Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
+        queue.every_minute("prune", lambda: self.prune())
+        return queue
 
     @Once
     def receiver(self) -> Receiver:
@@ -161,7 +176,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "keeping", "presence"):
+        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "keeping", "pruning", "presence"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

@@ -1,19 +1,22 @@
 """Settings become what goes, when, and in how large steps; nothing goes that no setting names."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inbox import retention
-from inbox.config import RetentionSettings, SourceSettings
+from inbox.config import RetentionSettings, Settings, SourceSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
 from inbox.providers import build
 from inbox.providers.base import Provider
 from inbox.retention import Pruned, Pruner
+from inbox.runtime import PRUNING, Runtime
 from inbox.store.base import Filter, Outcome
 from tests.store.stores import SqliteStore, claimed, event, refusal
 
@@ -178,3 +181,25 @@ def test_keys_outlive_the_senders_retries(store: SqliteStore) -> None:
             source(provider=provider, keep_keys=needed - 1)
         assert needed == source(provider=provider, keep_keys=needed).horizon
     assert 37 * DAY == source(provider="roomz", on_unverified="hold").horizon
+
+
+def test_the_worker_prunes_beside_its_work(tmp_path: Path, store: SqliteStore, logs: list[Any]) -> None:
+    """Once a minute, one thread at a time, and not at all without a setting; a locked store is left for later."""
+    number = handled(store, 50)
+    settings = Settings(tmp_path, retention=RetentionSettings(keep_bodies=DAY))
+    runtime = Runtime(settings, clock=lambda: NOW)
+    assert {"prune", "sweep_every_minute"} <= {task.name for task in runtime.queue.huey._registry.periodic_tasks}
+    with store.locked():
+        runtime.pruning._connection._patience = 0.03
+        runtime.pruner.for_a_while()
+    runtime.prune()
+    for thread in threading.enumerate():
+        if thread.name == PRUNING:
+            thread.join(20)
+    runtime.close()
+    assert NOW == store.archive.event(number)["body_pruned_at"]
+    assert ["retention.not_pruned", "retention.pruned"] == [entry["event"] for entry in logs]
+    idle = Runtime(replace(settings, retention=RetentionSettings()))
+    idle.prune()
+    idle.close()
+    assert PRUNING not in {thread.name for thread in threading.enumerate()}

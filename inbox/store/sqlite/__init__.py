@@ -41,9 +41,9 @@ def open_archive(path: Path, *, patience: float = 5.0) -> SqliteArchive:
     return SqliteArchive(_ready(path, durable=True, patience=patience))
 
 
-def open_keeping(path: Path, *, patience: float = 5.0) -> SqliteKeeping:
-    """Return the retention side."""
-    return SqliteKeeping(_ready(path, durable=True, patience=patience))
+def open_keeping(path: Path, *, patience: float = 5.0, durable: bool = True) -> SqliteKeeping:
+    """Return the retention side. What was pruned need not be `durable`: after a power cut it goes again."""
+    return SqliteKeeping(_ready(path, durable=durable, patience=patience))
 
 
 def compact(path: Path) -> int:
