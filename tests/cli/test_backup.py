@@ -1,6 +1,10 @@
 """`inbox backup` and `inbox restore` as a person calls them: what they say, and what they refuse."""
 
+import os
+import signal
 from pathlib import Path
+
+import pytest
 
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
@@ -32,3 +36,18 @@ def test_backup_and_restore_refuse(cli: Cli, inbox: Inbox, tmp_path: Path) -> No
     inbox.close()
     assert "inbox.db exists: move it away first, with its -wal\n" in cli("restore", "copy.db", code=1).stderr
     assert "does not exist" in cli("restore", "gone.db", code=2).stderr
+
+
+def test_stopped_backup_leaves_nothing(cli: Cli, inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM, as from a timer that is stopped, removes the part that is there; afterwards it acts as before."""
+    inbox.receive("roomz")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(*_: object, **__: object) -> None:
+        assert list(tmp_path.glob(".copy.db-*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("inbox.store.sqlite.backup._verify", stop)
+    assert "" == cli("backup", "copy.db", code=128 + signal.SIGTERM).stdout
+    assert [] == list(tmp_path.glob("*copy.db*"))
+    assert before == signal.getsignal(signal.SIGTERM)
