@@ -27,6 +27,9 @@ STEP_ROWS, STEP_BYTES = 50, 256 * 1024
 GIVE_BACK = 16
 """Pages that are given back in one transaction."""
 
+LOOK_AGAIN = 60
+"""Runs of the worker after which one looks at everything again, also at what stayed so far."""
+
 PRUNE_SECONDS, GIVE_BACK_SECONDS = 40.0, 10.0
 """For how long the worker does each, once a minute."""
 
@@ -75,6 +78,9 @@ class Pruner:
         self._clock = clock
         self._steady = steady
         self._pause = pause
+        self._runs = 0
+        self._seen: dict[tuple[Kind, str], int] = {}
+        """Up to which id everything was looked at by earlier runs: what stayed is not looked at again for a while."""
 
     @property
     def wanted(self) -> bool:
@@ -85,7 +91,7 @@ class Pruner:
     def plan(self) -> Iterator[Pruned]:
         """Yield what would go now, changing nothing. What goes only after something else is not counted yet."""
         for task in self._tasks(self._clock()):
-            pages = list(self._pages(task))
+            pages = list(self._pages(task, {}))
             may = [size for ids, _ in pages for _, size in ids]
             yield Pruned(task.what.source, task.what.kind, len(may), sum(may), sum(kept for _, kept in pages))
 
@@ -94,7 +100,7 @@ class Pruner:
         end = float("inf") if seconds is None else self._steady() + seconds
         for task in self._tasks(self._clock()):
             done = Pruned(task.what.source, task.what.kind)
-            for may, kept in self._pages(task):
+            for may, kept in self._pages(task, self._seen):
                 done = replace(done, kept=done.kept + kept)
                 for step in _steps(may):
                     rows = self._paced(partial(self._store.prune, task.what, [id for id, _ in step], self._clock()))
@@ -112,6 +118,9 @@ class Pruner:
     def for_a_while(self) -> None:
         """Prune and give back for less than a minute; a store that is locked or full is left for the next one."""
         try:
+            if self._runs % LOOK_AGAIN == 0:
+                self._seen.clear()
+            self._runs += 1
             for _ in self.run(PRUNE_SECONDS):
                 pass
             if given := self.give_back(GIVE_BACK_SECONDS):
@@ -137,18 +146,21 @@ class Pruner:
         self._pause(max(LEAST_PAUSE, self._defaults.pause * (self._steady() - begun)))
         return found
 
-    def _pages(self, task: _Task) -> Iterator[tuple[list[tuple[int, int]], int]]:
+    def _pages(self, task: _Task, seen: dict[tuple[Kind, str], int]) -> Iterator[tuple[list[tuple[int, int]], int]]:
         """Yield (ids and bytes of) what may go, page by page, oldest first, and how many are kept."""
+        place = (task.what.kind, task.what.source)
         excess = None if task.limit is None else self._store.body_bytes(task.what.source) - task.limit
-        after = 0
+        after = seen.get(place, 0)
         while excess is None or excess > 0:
             page = self._store.look(task.what, after, LOOK)
             if page.last is None or not page.older:
                 return
-            after, may = page.last, list(page.may)
+            begun, after, may = after, page.last, list(page.may)
             if excess is not None:
                 may, excess = _oldest(may, excess)
             yield may, page.kept
+            if excess is None:
+                seen[place] = begun  # the page before this one: here some may be too young only today
 
     def _tasks(self, now: float) -> list[_Task]:
         names = [*self._sources, *(name for name in self._store.sources() if name not in self._sources)]

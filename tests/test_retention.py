@@ -203,3 +203,26 @@ def test_the_worker_prunes_beside_its_work(tmp_path: Path, store: SqliteStore, l
     idle.prune()
     idle.close()
     assert PRUNING not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_worker_does_not_look_at_what_stays_every_time(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on behind it, and looks at it again after some runs: what was kept may no longer be."""
+    monkeypatch.setattr(retention, "LOOK", 1)
+    monkeypatch.setattr(retention, "LOOK_AGAIN", 3)
+    numbers = [handled(store, days) for days in (50, 40, 30)]
+    store.keeping.keep(Filter(), numbers[:2], at=1.0, who="me", why="")
+    looked, look = [], store.keeping.look
+    monkeypatch.setattr(
+        store.keeping, "look", lambda what, after, limit: looked.append((what.kind, after)) or look(what, after, limit)
+    )
+    worker = pruner(store, keep_bodies=DAY)
+    begun, there = [], []
+    for run in range(4):
+        if run == 1:
+            store.keeping.unkeep(Filter(), numbers[:1])
+        before = len(looked)
+        worker.for_a_while()
+        begun.append(next(after for kind, after in looked[before:] if kind == "bodies"))
+        there.append([store.archive.event(number)["body_pruned_at"] is None for number in numbers])
+    assert [0, 2, 2, 0] == begun
+    assert [[True, True, False]] * 3 + [[False, True, False]] == there
