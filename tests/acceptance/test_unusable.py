@@ -31,6 +31,11 @@ def older(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for column in ("steady_until", "lease", "waits_since"):
             connection.execute(f"ALTER TABLE deliveries DROP COLUMN {column}")
+        for index in ("events_bodies", "events_bodiless", "events_stripped"):
+            connection.execute(f"DROP INDEX {index}")
+        for column in ("body_pruned_at", "pruned_at"):
+            connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
+        connection.execute("DROP TABLE keeps")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")
 
 
