@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store.base import Filter, Outcome
 from inbox.store.sqlite import open_archive, open_inlet, open_work
 from inbox.store.sqlite.inlet import SqliteInlet
+from inbox.store.sqlite.space import MOMENT
 from tests.needs import need
 from tests.store.stores import event, refusal
 
@@ -49,6 +51,7 @@ def ballast(folder: Path, leave: int) -> Iterator[None]:
     with suppress(OSError), path.open("ab", buffering=0) as file:
         while (room := free(folder) - leave) > 0 or not leave:
             file.write(bytes(min(max(room, 512), MIB)))
+    time.sleep(MOMENT)  # for which the last look at the disk is good
     yield
     path.unlink()
 

@@ -252,7 +252,7 @@ def test_too_many_waiting_are_unavailable(tmp_path: Path) -> None:
     waiting = threading.Thread(target=inlet.probe)
     with connection.write():
         waiting.start()
-        while not inlet._commit._busy:
+        while not inlet._commit._busy or inlet._commit._waiting:
             pass
         with pytest.raises(StoreUnavailable, match="0 requests are waiting"):
             inlet.add_refusal(refusal())

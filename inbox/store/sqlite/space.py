@@ -4,10 +4,20 @@ The worker never asks: recording outcomes and pruning may use the reserve.
 """
 
 import os
+import time
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
 from inbox.store.sqlite.connection import Connection
+
+MOMENT = 0.1
+"""Seconds for which a look at the disk is good, if it found plenty of room."""
+
+MUCH = 16
+"""How many times what comes must be free to be plenty: others write to the disk as well."""
+
+PAGES = 65_536
+"""Bytes that a batch takes beside its bodies, at most."""
 
 
 class Space:
@@ -22,22 +32,31 @@ class Space:
         self._connection = connection
         self._reserved = reserved
         self._max_bytes = max_bytes
+        self._looked = 0.0
+        self._plenty = 0
 
     def __call__(self, coming: int = 0) -> None:
         """Raise StoreUnavailable if there is no room for so many bytes more."""
-        if self._reserved:
+        if self._reserved and not self._has_plenty(coming):
             free, spare = self._free(), self._reserved + 2 * coming  # written twice: to the log, then to the database
-            if free - self._log() < spare and free - (growth := self._growth()) < spare:
+            log = self._log()
+            if free - log < spare and free - (growth := self._growth()) < spare:
                 raise StoreUnavailable(
                     f"{free} bytes are free on the disk, {coming} would come, and {growth} out of the log; "
                     f"reserved_bytes = {self._reserved}"
                 )
+            self._looked, self._plenty = time.monotonic(), (free - log - spare) // MUCH
         if self._max_bytes and self._files() + coming > self._max_bytes:
             held = self._held()
             if held + coming > self._max_bytes:
                 raise StoreUnavailable(
                     f"the store holds {held} bytes, {coming} would come; max_store_bytes = {self._max_bytes}"
                 )
+
+    def _has_plenty(self, coming: int) -> bool:
+        """Tell whether a look just now found many times what has come since: looking takes as long as storing."""
+        self._plenty -= 2 * coming + PAGES
+        return self._plenty > 0 and time.monotonic() - self._looked < MOMENT
 
     def _free(self) -> int:
         try:
