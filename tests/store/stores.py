@@ -19,12 +19,13 @@ from typing import Any, Protocol, TypeVar
 from inbox.errors import Violation
 from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
 from inbox.store.base import Archive, Inlet, Work
-from inbox.store.sqlite import open_archive, open_inlet, open_work
+from inbox.store.sqlite import open_archive, open_inlet, open_watch, open_work
 from inbox.store.sqlite.connection import Connection
+from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive)
+Role = TypeVar("Role", Inlet, Work, Archive, Watch)
 
 
 class SqliteStore:
@@ -34,7 +35,7 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._opened: list[Inlet | Work | Archive] = []
+        self._opened: list[Inlet | Work | Archive | Watch] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -47,6 +48,14 @@ class SqliteStore:
     @cached_property
     def archive(self) -> Archive:
         return self._closing(open_archive(self.path, patience=self.patience))
+
+    @cached_property
+    def watch(self) -> Watch:
+        return self.open_watch()
+
+    def open_watch(self) -> Watch:
+        """Return a further watch on the same data."""
+        return self._closing(open_watch(self.path, patience=self.patience))
 
     def open_inlet(self) -> Inlet:
         """Return a further inlet on the same data."""

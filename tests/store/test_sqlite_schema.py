@@ -18,11 +18,13 @@ TABLES = [
     "_sqlite_migrations",
     "attempts",
     "bodies",
+    "counts",
     "deliveries",
     "events",
     "handlers",
     "held",
     "probes",
+    "processes",
     "refusals",
     "replays",
 ]

@@ -8,6 +8,7 @@ from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
+from inbox.store.sqlite.watch import SqliteWatch
 from inbox.store.sqlite.work import SqliteWork
 
 
@@ -34,6 +35,11 @@ def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:
 def open_archive(path: Path, *, patience: float = 5.0) -> SqliteArchive:
     """Return the owner's side."""
     return SqliteArchive(_ready(path, durable=True, patience=patience))
+
+
+def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
+    """Return the side of those who look after the inbox."""
+    return SqliteWatch(path, _ready(path, durable=False, patience=patience))
 
 
 def _ready(path: Path, *, durable: bool, patience: float) -> Connection:
