@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dotenv import dotenv_values
 
+from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
 
@@ -49,6 +50,7 @@ class ServerSettings:
     patience: float = 5.0
     max_waiting: int = 512
     max_waiting_bytes: int = 67_108_864
+    metrics: Literal["off", "loopback", "everyone"] = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ class Settings:
     inbox: InboxSettings = InboxSettings()
     server: ServerSettings = ServerSettings()
     worker: WorkerSettings = WorkerSettings()
+    alarms: AlarmSettings = AlarmSettings()  # noqa: RUF009 (frozen)
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
 
     def path(self, setting: str) -> Path:
@@ -127,14 +130,16 @@ def dotenv(folder: Path) -> dict[str, str]:
 
 
 def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-    tables = {"inbox": InboxSettings, "server": ServerSettings, "worker": WorkerSettings}
+    tables = {"inbox": InboxSettings, "server": ServerSettings, "worker": WorkerSettings, "alarms": AlarmSettings}
     for key in document:
         if key not in {*tables, "sources"}:
             raise ConfigError(f"{path.name}: {key}", f"unknown table; allowed: {', '.join([*tables, 'sources'])}")
-    bound: dict[str, Any] = {
-        name: bind(cls, _table(document.get(name, {}), f"{path.name}: {name}"), f"{path.name}: {name}")
-        for name, cls in tables.items()
-    }
+    bound: dict[str, Any] = {}
+    for name, cls in tables.items():
+        table = _table(document.get(name, {}), f"{path.name}: {name}")
+        if name == "alarms":
+            table = _resolved(table, f"{path.name}: {name}", path.parent, environ)
+        bound[name] = bind(cls, table, f"{path.name}: {name}")
     sources = _table(document.get("sources", {}), f"{path.name}: sources")
     settings = Settings(
         folder=path.parent,
@@ -149,6 +154,9 @@ def _check(settings: Settings, file: str) -> None:
     server, worker = settings.server, settings.worker
     if not settings.inbox.database.removeprefix("sqlite:///") or not settings.inbox.database.startswith("sqlite:///"):
         raise ConfigError(f"{file}: inbox.database", "allowed: sqlite:///PATH")
+    problem = settings.alarms.problem()
+    if problem is not None:
+        raise ConfigError(f"{file}: alarms.{problem[0]}", problem[1])
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
     for key, value, low, high in (
@@ -183,11 +191,15 @@ def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> So
     if not isinstance(secrets, list):
         raise ConfigError(f"{where}.secrets", 'must be a list such as ["env:NAME"]')
     resolved = tuple(resolve(item, f"{where}.secrets", path.parent, environ) for item in secrets)
-    options = {
-        key: resolve(value, f"{where}.{key}", path.parent, environ) if _refers(value) else value
-        for key, value in options.items()
+    return SourceSettings(name, provider, resolved, _resolved(options, where, path.parent, environ))
+
+
+def _resolved(table: Mapping[str, Any], where: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return a table with the secrets that it names in their places."""
+    return {
+        key: resolve(value, f"{where}.{key}", folder, environ) if _refers(value) else value
+        for key, value in table.items()
     }
-    return SourceSettings(name, provider, resolved, options)
 
 
 def _refers(value: Any) -> bool:

@@ -13,16 +13,20 @@ from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
 from inbox.guard import Guard
 from inbox.ingest import Receiver, payload_of
+from inbox.lookout import Limits, Lookout
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.plugins import Registry
 from inbox.plugins import load as load_handlers
 from inbox.providers import build
 from inbox.providers.base import Provider
+from inbox.pulse import Pulse
 from inbox.queue import Queue
 from inbox.release import Releaser
 from inbox.replay import Replayer
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
+from inbox.store.watch import Roles, Watch
+from inbox.timings import Timings
 from inbox.validation import Schemas
 
 log = structlog.get_logger("inbox.runtime")
@@ -41,6 +45,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.steady = steady
+        self._pulses: list[Pulse] = []
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -87,6 +92,49 @@ class Runtime:
         return sqlite.open_archive(self.settings.database)
 
     @cached_property
+    def watch(self) -> Watch:
+        """Return the side of the store of those who look after the inbox."""
+        return sqlite.open_watch(self.settings.database)
+
+    @cached_property
+    def timings(self) -> Timings:
+        """Return what this process measured."""
+        return Timings()
+
+    @cached_property
+    def deadlines(self) -> Mapping[str, float]:
+        """Return the seconds in which each source's sender wants an answer. Raises ConfigError."""
+        default = self.settings.alarms.deadline
+        return {name: source.deadline or default for name, source in self.sources.items()}
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """Return what answers how the inbox is; the receiver gives signs of life from its first answer on."""
+        pulse, settings = self.pulse("receiver"), self.settings
+        limits = Limits(
+            backlog_age=settings.alarms.backlog_age,
+            process_gone=settings.alarms.process_gone,
+            reserved_bytes=settings.inbox.reserved_bytes,
+            max_store_bytes=settings.inbox.max_store_bytes,
+        )
+        return Lookout(
+            self.deadlines,
+            self.receiver.probe,
+            lambda: self.watch,
+            limits,
+            timings=self.timings,
+            clock=self.clock,
+            steady=self.steady,
+            begin=pulse.start,
+        )
+
+    def pulse(self, role: Roles) -> Pulse:
+        """Return what gives this process's signs of life, once it is started."""
+        made = Pulse(role, lambda: self.watch, self.timings, clock=self.clock, steady=self.steady)
+        self._pulses.append(made)
+        return made
+
+    @cached_property
     def queue(self) -> Queue:
         """Return the queue; its jobs are this runtime's dispatcher."""
         return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
@@ -108,12 +156,15 @@ class Runtime:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        """Return the worker's dispatcher."""
+        """Return the worker's dispatcher; the worker gives signs of life from then on."""
+        self.pulse("worker").start()
         return self.make_dispatcher(self.queue)
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "archive", "queue", "dispatcher"):
+        for pulse in self._pulses:
+            pulse.stop()
+        for name in ("inlet", "archive", "watch", "queue", "dispatcher"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

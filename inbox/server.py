@@ -38,7 +38,8 @@ def application() -> WSGIApplication:
     """Return the WSGI application of the inbox that the environment names; granian calls this in its own process."""
     configure(os.environ.get("INBOX_LOG_LEVEL", "info"))
     runtime = Runtime.from_environment()
-    made = drain.draining(create_app(runtime.receiver, runtime.settings.server))
+    made = drain.draining(create_app(runtime.receiver, runtime.settings.server, runtime.lookout))
+    runtime.lookout.start()
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
         listener.listen(int(os.environ[_SOCKET]))

@@ -31,6 +31,7 @@ OWNERS = {
     "click": ["inbox/cli/"],
     "rich": ["inbox/cli/"],
     "dotenv": ["inbox/config.py"],
+    "prometheus_client": ["inbox/metrics.py"],
 }
 """The files that may import a library; sqlite3 in the queue is for the type of huey's connection, in the torture to
 check a store without its own code."""

@@ -39,6 +39,9 @@ class Provider:
     published: ClassVar[str] = ""
     """The page where the sender documents this."""
 
+    deadline: ClassVar[float | None] = None
+    """Seconds in which the sender wants its answer, as it publishes them; None if it does not."""
+
     secrets: tuple[Secret, ...] = ()
     methods: tuple[str, ...] = ("POST",)
     max_body: int = MIB

@@ -1,5 +1,6 @@
 """The Flask application around a Receiver."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -22,6 +23,7 @@ from inbox.errors import (
 )
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
+from inbox.web.health import Lookout, Probe, add_pages
 from inbox.web.room import Room
 from inbox.web.statuses import RETRY_AFTER, STATUSES
 
@@ -34,10 +36,12 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 def create_app(
     receiver: Receiver,
     server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
-    *,
-    ready: Callable[[], None] | None = None,
+    lookout: Lookout | None = None,
 ) -> Flask:
-    """Return the WSGI application. `ready` raises StoreError when events could not be taken.
+    """Return the WSGI application.
+
+    `lookout` tells how the inbox is, and is told how long answers take; without one `/readyz` only tells whether an
+    event could be taken.
 
     At most `server.threads` requests are worked on at once, see Room; a request counts from when its body is there, so
     that slow senders only take up the server's threads, of which there are more.
@@ -50,38 +54,30 @@ def create_app(
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     room = Room(server)
-    endpoint = _receive(receiver, room)
+    lookout = lookout or Probe(receiver.probe)
+    endpoint = _receive(receiver, room, lookout)
     for rule in ("/in/<source>", "/in/<source>/<path:path>"):
         app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
-    app.add_url_rule("/healthz", "healthz", lambda: _json({"status": "ok"}, 200), methods=["GET"])
-    app.add_url_rule("/readyz", "readyz", _readyz(ready or receiver.probe, room), methods=["GET"])
+    add_pages(app, lookout, room, server.metrics)
     app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
     return app
 
 
-def _receive(receiver: Receiver, room: Room) -> Callable[..., Response]:
+def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[..., Response]:
     """Return the view of `/in/…`; a request enters the room when its body is to be read."""
 
     def receive(source: str, path: str = "") -> Response:
-        with ExitStack() as stay:
-            answer = receiver.accept(source, _request(path), partial(_read, room, stay))
+        begun = time.perf_counter()
+        try:
+            with ExitStack() as stay:
+                answer = receiver.accept(source, _request(path), partial(_read, room, stay))
+        finally:
+            lookout.answered(source, time.perf_counter() - begun)
         return _json({"status": answer.status, "id": answer.id}, answer.http_status)
 
     return receive
-
-
-def _readyz(ready: Callable[[], None], room: Room) -> Callable[[], Response]:
-    """Return the view of `/readyz`, which goes the way of an event: it is not ready if it finds no room."""
-
-    def readyz() -> Response:
-        with ExitStack() as stay:
-            room.enter(stay, 0, bytes)
-            ready()
-        return _json({"status": "ready"}, 200)
-
-    return readyz
 
 
 def _request(path: str) -> Request:
