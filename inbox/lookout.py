@@ -99,7 +99,7 @@ def verdicts(looked: Looked, limits: Limits) -> dict[str, str]:
     return {
         "disk": _disk(looked, limits) or "ok",
         "backlog": _backlog(looked, limits) or "ok",
-        "worker": gone("worker", looked, limits.process_gone) or "ok",
+        "worker": looked.gone("worker", limits.process_gone) or "ok",
     }
 
 
@@ -115,13 +115,3 @@ def _backlog(looked: Looked, limits: Limits) -> str:
     if looked.oldest <= limits.backlog_age:
         return ""
     return f"work has been waiting for {looked.oldest:.0f} s; backlog_age = {limits.backlog_age:g}"
-
-
-def gone(role: str, looked: Looked, limit: float) -> str:
-    """Return why a process is believed to be gone, "" if it gave a sign of life within so many seconds."""
-    alive = looked.processes.get(role)
-    if alive is None:
-        return f"no {role} has ever run here"
-    if alive.age == float("inf"):
-        return f"no {role} has run since this machine started"
-    return f"no {role} has given a sign of life for {alive.age:.0f} s" if alive.age > limit else ""

@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import structlog
 
+from inbox.alarms.watchman import EVERY, LATER, Watchman
 from inbox.config import Settings, SourceSettings, dotenv, load, locate
 from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
@@ -24,6 +25,7 @@ from inbox.queue import Queue
 from inbox.release import Releaser
 from inbox.replay import Replayer
 from inbox.store import sqlite
+from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet
 from inbox.store.watch import Roles, Watch
 from inbox.timings import Timings
@@ -97,6 +99,25 @@ class Runtime:
         return sqlite.open_watch(self.settings.database)
 
     @cached_property
+    def alarm_book(self) -> AlarmBook:
+        """Return what the store knows of the alarms."""
+        return sqlite.open_alarms(self.settings.database)
+
+    @cached_property
+    def watchman(self) -> Watchman:
+        """Return what evaluates the alarms and tells people. Raises ConfigError."""
+        return Watchman(
+            self.settings.alarms,
+            lambda: (self.watch, self.alarm_book),
+            self.deadlines,
+            self.settings.folder,
+            clock=self.clock,
+            steady=self.steady,
+            reserved_bytes=self.settings.inbox.reserved_bytes,
+            max_store_bytes=self.settings.inbox.max_store_bytes,
+        )
+
+    @cached_property
     def timings(self) -> Timings:
         """Return what this process measured."""
         return Timings()
@@ -125,12 +146,20 @@ class Runtime:
             timings=self.timings,
             clock=self.clock,
             steady=self.steady,
+            alarms=lambda: {(state.alarm, state.subject): state.on for state in self.alarm_book.states()},
             begin=pulse.start,
         )
 
     def pulse(self, role: Roles) -> Pulse:
         """Return what gives this process's signs of life, once it is started."""
-        made = Pulse(role, lambda: self.watch, self.timings, clock=self.clock, steady=self.steady)
+        made = Pulse(
+            role,
+            lambda: self.watch,
+            self.timings,
+            clock=self.clock,
+            steady=self.steady,
+            minutely=partial(self.watchman.minutely, EVERY if role == "worker" else LATER),
+        )
         self._pulses.append(made)
         return made
 
@@ -164,7 +193,7 @@ class Runtime:
         """Let go of what was opened."""
         for pulse in self._pulses:
             pulse.stop()
-        for name in ("inlet", "archive", "watch", "queue", "dispatcher"):
+        for name in ("inlet", "archive", "watch", "alarm_book", "queue", "dispatcher"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

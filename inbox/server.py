@@ -189,7 +189,7 @@ def _probe(runtime: Runtime) -> None:
 
 def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
     """Raise ConfigError if the settings are wrong, without opening the store."""
-    _ = runtime.sources, runtime.schemas
+    _ = runtime.sources, runtime.schemas, runtime.watchman
     tls.check(runtime.settings)
     if not inherited:
         listener.check_address(runtime.settings.server)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from inbox.alarm_settings import AlarmSettings
 from inbox.cli import main
 from inbox.config import InboxSettings, ServerSettings, WorkerSettings
 from inbox.providers import PROVIDERS
@@ -69,13 +70,13 @@ def test_every_status_is_in_the_readme() -> None:
     assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in README]
 
 
-@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, Provider])
+@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, AlarmSettings, Provider])
 def test_every_setting_is_in_the_manual(cls: type) -> None:
     """inbox.toml as `inbox init` writes it names every setting, and shows the default that applies."""
     for item in fields(cls):
         shown = re.search(rf"^#?\s*{item.name}\s*=\s*(.+?)(?:\s+#.*)?$", TEMPLATE, re.MULTILINE)
         assert shown is not None, item.name
-        if cls is not Provider and item.default not in ("",):
+        if cls is not Provider and item.default not in ("", (), None):
             assert str(item.default) == shown[1].strip('"'), item.name
 
 

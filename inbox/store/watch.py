@@ -39,6 +39,15 @@ class Looked:
     handlers: frozenset[str]
     processes: Mapping[str, Alive]
 
+    def gone(self, role: str, limit: float) -> str:
+        """Return why a process is believed to be gone, "" if it gave a sign of life within so many seconds."""
+        alive = self.processes.get(role)
+        if alive is None:
+            return f"no {role} has ever run here"
+        if alive.age == float("inf"):
+            return f"no {role} has run since this machine started"
+        return f"no {role} has given a sign of life for {alive.age:.0f} s" if alive.age > limit else ""
+
 
 class Watch(Protocol):
     """What those need who look after the inbox."""

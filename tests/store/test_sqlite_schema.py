@@ -16,6 +16,8 @@ from tests.store.stores import SqliteStore, claimed, connection_of, event, handl
 
 TABLES = [
     "_sqlite_migrations",
+    "alarm_changes",
+    "alarms",
     "attempts",
     "bodies",
     "counts",
@@ -23,6 +25,7 @@ TABLES = [
     "events",
     "handlers",
     "held",
+    "notices",
     "probes",
     "processes",
     "refusals",
@@ -31,7 +34,8 @@ TABLES = [
 INDEXES = [
     "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bound",
     "events_conflict", "events_key", "events_retired", "events_source", "events_status", "events_unrouted",
-    "held_expires", "held_source", "idx__sqlite_migrations_migration_set_name", "refusals_source",
+    "held_expires", "held_source", "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due",
+    "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 

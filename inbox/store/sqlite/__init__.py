@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
+from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
@@ -40,6 +41,11 @@ def open_archive(path: Path, *, patience: float = 5.0) -> SqliteArchive:
 def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
     """Return the side of those who look after the inbox."""
     return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+
+
+def open_alarms(path: Path, *, patience: float = 5.0) -> SqliteAlarms:
+    """Return what is known of the alarms."""
+    return SqliteAlarms(_ready(path, durable=True, patience=patience))
 
 
 def _ready(path: Path, *, durable: bool, patience: float) -> Connection:

@@ -8,14 +8,14 @@ handlers    what the worker last loaded, so that others can route without import
 held        refused requests that are kept to be verified again, bounded per source
 refusals    the latest requests that were not accepted, bounded per source
 replays     who ran what again, and why
-counts, processes: see `counts`
+counts, processes: see `counts`; alarms, alarm_changes, notices: see `alarms`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import counts
+from inbox.store.sqlite import alarms, counts
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -153,7 +153,7 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first", "0002_steady_leases", "0004_counts")
+KNOWN = ("0001_first", "0002_steady_leases", "0004_counts", "0005_alarms")
 
 
 @migrations(name="0001_first")
@@ -174,6 +174,12 @@ def _steady_leases(database: Database) -> None:
 @migrations(name="0004_counts")
 def _counts(database: Database) -> None:
     for statement in counts.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0005_alarms")
+def _alarms(database: Database) -> None:
+    for statement in alarms.TABLES.split(";"):
         database.conn.execute(statement)
 
 
