@@ -8,6 +8,7 @@ import pytest
 from inbox.alarm_settings import AlarmSettings
 from inbox.config import ServerSettings, Settings
 from inbox.deploy.prometheus import rules
+from tests.cli.conftest import Cli
 from tests.needs import program
 
 QUIET = """
@@ -63,7 +64,9 @@ def written(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program("promtool", "prometheus"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [program("promtool", "prometheus"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_promtool_accepts_the_rules(written: Path) -> None:
@@ -104,3 +107,14 @@ def test_rules_have_the_owners_thresholds_and_address(tmp_path: Path) -> None:
         assert said in text
     (tmp_path / "inbox-rules.yml").write_text(text)
     assert 0 == run(tmp_path, "check", "rules", "inbox-rules.yml").returncode
+
+
+def test_command_prints_the_rules(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file on standard output; that /metrics is off is told beside it."""
+    monkeypatch.chdir(tmp_path)
+    toml = tmp_path / "inbox.toml"
+    toml.write_text("[alarms]\nbacklog_age = 77\n")
+    off = cli("deploy", "prometheus")
+    assert (True, True) == ("seconds > 77" in off.stdout, 'warning: metrics = "off"' in off.stderr)
+    toml.write_text('[server]\nmetrics = "loopback"\n')
+    assert "" == cli("deploy", "prometheus").stderr
