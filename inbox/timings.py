@@ -7,7 +7,7 @@ the last seconds of these, and only of these.
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 MILLION = 1_000_000
@@ -19,6 +19,9 @@ BUCKETS: Mapping[str, tuple[float, ...]] = {
     "handler": (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 3600),
 }
 """What is measured, and the upper bounds of its buckets: seconds, but items for "batch"."""
+
+Observe = Callable[[str, str, float], None]
+"""See `Timings.observe`."""
 
 Counts = dict[tuple[str, str], int]
 """How often, by subject (a source or handler, "" for the process) and name."""
@@ -81,3 +84,7 @@ class Timings:
         """Have counts again that could not be stored."""
         with self._mutex:
             self._counts.update(counts)
+
+
+def unobserved(what: str, subject: str, value: float) -> None:
+    """Measure nothing: an Observe for whoever does not care."""
