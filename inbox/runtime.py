@@ -86,6 +86,7 @@ class Runtime:
             max_waiting_bytes=server.max_waiting_bytes,
             reserved_bytes=limits.reserved_bytes,
             max_store_bytes=limits.max_store_bytes,
+            observe=self.timings.observe,
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.watch import SqliteWatch
 from inbox.store.sqlite.work import SqliteWork
+from inbox.timings import Observe, unobserved
 
 
 def open_inlet(
@@ -21,11 +22,14 @@ def open_inlet(
     max_waiting_bytes: int = 64 * 1024 * 1024,
     reserved_bytes: int = 0,
     max_store_bytes: int = 0,
+    observe: Observe = unobserved,
 ) -> SqliteInlet:
     """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
     connection = _ready(path, durable=True, patience=patience)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
-    return SqliteInlet(connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space)
+    return SqliteInlet(
+        connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space, observe=observe
+    )
 
 
 def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:
