@@ -94,7 +94,9 @@ def test_number_is_exposed(name: str, labels: dict[str, str], number: float) -> 
 
 def test_promtool_has_nothing_to_say() -> None:
     """Names, units, types and help texts are as Prometheus' own checker wants them."""
-    done = subprocess.run([program("promtool", "prometheus"), "check", "metrics"], input=exposed(), capture_output=True, timeout=60)
+    done = subprocess.run(
+        [program("promtool", "prometheus"), "check", "metrics"], input=exposed(), capture_output=True, timeout=60
+    )
     assert (0, b"") == (done.returncode, done.stdout + done.stderr)
 
 
