@@ -43,7 +43,8 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     threads: int = 8
-    connections: int = 64
+    connections: int = 1024
+    body_timeout: float = 30.0
     tls_cert: str = ""
     tls_key: str = ""
     trusted_proxies: int = 0
@@ -162,7 +163,8 @@ def _check(settings: Settings, file: str) -> None:
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
-        ("server.connections", server.connections, 1, 4096),
+        ("server.connections", server.connections, 1, 65536),
+        ("server.body_timeout", server.body_timeout, 0.1, 3600),
         ("server.trusted_proxies", server.trusted_proxies, 0, 10),
         ("server.patience", server.patience, 0.1, 60),
         ("server.max_waiting", server.max_waiting, 1, 100_000),

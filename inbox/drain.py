@@ -14,10 +14,8 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 SIGNAL = signal.SIGUSR1
 """What tells the process to begin."""
@@ -42,10 +40,10 @@ _NO_SYN = struct.pack(
 """A socket filter, https://www.kernel.org/doc/html/latest/networking/filter.html."""
 
 
-def draining(application: WSGIApplication) -> WSGIApplication:
-    """Return the application, which after SIGNAL takes the last connections and closes each after its answer.
+def begin_on_signal() -> Callable[[], bool]:
+    """Take the last connections after SIGNAL, and none after RETIRE; return what tells whether that has begun.
 
-    After RETIRE it takes none.
+    From then on each answer is the last of its connection.
     """
     begun = threading.Event()
 
@@ -53,15 +51,9 @@ def draining(application: WSGIApplication) -> WSGIApplication:
         begun.set()
         (let_go if signum == RETIRE else take_no_more)()
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, ("Connection", "close")] if begun.is_set() else headers, *more)
-
-        return application(environ, start)
-
     signal.signal(SIGNAL, begin)
     signal.signal(RETIRE, begin)
-    return answer
+    return begun.is_set
 
 
 def take_no_more() -> None:

@@ -7,6 +7,7 @@
     │   ├── MethodNotAllowed
     │   ├── BodyTooLarge
     │   ├── Incomplete        the connection ended, or the chunks did not, before the body was whole
+    │   ├── TooSlow
     │   ├── NotAuthentic
     │   ├── Malformed         only with on_invalid = "reject"; otherwise stored as quarantined
     │   └── Invalid           only with on_invalid = "reject"; otherwise stored as quarantined
@@ -92,6 +93,12 @@ class Incomplete(Refused):
     """The body is not all there: the connection ended in the middle of it."""
 
     code = "incomplete_body"
+
+
+class TooSlow(Refused):
+    """The body did not come in time."""
+
+    code = "body_too_slow"
 
 
 class NotAuthentic(Refused):

@@ -93,7 +93,8 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            request = request.replace(body=(yield ReadBody(source.max_body)))
+            body = yield ReadBody(source.max_body)
+            request = Request(request.method, request.path, request.query, request.headers, body, request.remote)
             event = self.event(name, source, request, at)
             return self.stored(source, event, (yield event))
         except Refused as refused:
@@ -138,7 +139,7 @@ class Receiver:
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
         """Tell of an event that is on disk."""
         if stored.wake:
-            self._wake_up(stored)
+            self._wake(stored.id)
         log.info("event." + stored.outcome, source=event.source, id=stored.id, type=event.type, key=event.key)
         return Answer(stored.outcome, stored.id, source.ack_status)
 
@@ -169,7 +170,7 @@ class Receiver:
             type=event_type,
             received_at=at,
             request=redacted.replace(headers=redact_headers(redacted.headers)),
-            body_digest=sha256(request.body).digest(),
+            body_digest=digest if redacted is request and request.method == "POST" else sha256(request.body).digest(),
             content_digest=digest,
             verified_by=str(verified),
             violations=violations,
@@ -198,12 +199,6 @@ class Receiver:
         if violations and source.on_invalid == "reject":
             raise Invalid(violations)
         return violations
-
-    def _wake_up(self, stored: Stored) -> None:
-        try:
-            self._wake(stored.id)
-        except Exception as error:
-            log.warning("queue.wake_failed", id=stored.id, error=repr(error), then="the sweep finds the event")
 
     def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
         """Return what is to be remembered of a request that was refused, and tell of it."""

@@ -3,7 +3,7 @@
 Each is verified as of the time it came, and goes the way of every request: schema, key, dedupe. Next: `inbox.delivery`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +19,7 @@ PAGE = 20
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What became of a held request: the status it would have been answered with, or why it stays held."""
+    """What became of a held request: its status as an answer, or discarded, or why it stays held."""
 
     held_id: int
     status: str = ""
@@ -57,3 +57,9 @@ class Releaser:
                     continue
                 self._archive.drop_held(held_id)
                 yield Released(held_id, answer.status, answer.id)
+
+    def discard(self, held: Iterable[int]) -> Iterator[Released]:
+        """Forget held requests for good, and yield each. They were never acknowledged. Raises StoreError."""
+        for held_id in held:
+            self._archive.drop_held(held_id)
+            yield Released(held_id, "discarded")

@@ -1,10 +1,12 @@
 """The one place that wires everything: Settings → receiver, worker, archive. The only place that asks the clock."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -30,10 +32,32 @@ from inbox.store.base import Archive, Inlet
 from inbox.store.watch import Roles, Watch
 from inbox.timings import Timings
 from inbox.validation import Schemas
+from inbox.wakes import Wakes
 
 log = structlog.get_logger("inbox.runtime")
 
 Clock = Callable[[], float]
+Part = TypeVar("Part")
+
+
+class Once(Generic[Part]):
+    """A property that is made when it is first asked for, and once, however many threads ask at the same time.
+
+    `functools.cached_property` does not see to that: https://docs.python.org/3/library/functools.html. The part is
+    kept in the instance's `__dict__`, where Python finds it before it asks here again.
+    """
+
+    def __init__(self, make: Callable[[Any], Part]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, runtime: "Runtime", owner: type) -> Part:
+        with runtime.making:
+            if self._name not in runtime.__dict__:
+                runtime.__dict__[self._name] = self._make(runtime)
+            part: Part = runtime.__dict__[self._name]
+            return part
 
 
 class Runtime:
@@ -48,18 +72,19 @@ class Runtime:
         self.clock = clock
         self.steady = steady
         self._pulses: list[Pulse] = []
+        self.making = threading.RLock()  # one for all parts: making one asks for others
 
     @classmethod
     def from_environment(cls) -> "Runtime":
         """Return the inbox that INBOX_CONFIG or the working directory names. Raises ConfigError."""
         return cls(load(locate(os.environ)))
 
-    @cached_property
+    @Once
     def sources(self) -> Mapping[str, Provider]:
         """Return the configured sources by name. Raises ConfigError."""
         return {name: build(source) for name, source in self.settings.sources.items()}
 
-    @cached_property
+    @Once
     def schemas(self) -> Schemas:
         """Return the compiled schemas. Raises ConfigError."""
         folder = self.settings.path(self.settings.inbox.schemas)
@@ -75,7 +100,7 @@ class Runtime:
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
         return folder
 
-    @cached_property
+    @Once
     def inlet(self) -> Inlet:
         """Return the receiver's side of the store."""
         server, limits = self.settings.server, self.settings.inbox
@@ -89,22 +114,22 @@ class Runtime:
             observe=self.timings.observe,
         )
 
-    @cached_property
+    @Once
     def archive(self) -> Archive:
         """Return the owner's side of the store."""
         return sqlite.open_archive(self.settings.database)
 
-    @cached_property
+    @Once
     def watch(self) -> Watch:
         """Return the side of the store of those who look after the inbox."""
         return sqlite.open_watch(self.settings.database)
 
-    @cached_property
+    @Once
     def alarm_book(self) -> AlarmBook:
         """Return what the store knows of the alarms."""
         return sqlite.open_alarms(self.settings.database)
 
-    @cached_property
+    @Once
     def watchman(self) -> Watchman:
         """Return what evaluates the alarms and tells people. Raises ConfigError."""
         return Watchman(
@@ -118,18 +143,18 @@ class Runtime:
             max_store_bytes=self.settings.inbox.max_store_bytes,
         )
 
-    @cached_property
+    @Once
     def timings(self) -> Timings:
         """Return what this process measured."""
         return Timings()
 
-    @cached_property
+    @Once
     def deadlines(self) -> Mapping[str, float]:
         """Return the seconds in which each source's sender wants an answer. Raises ConfigError."""
         default = self.settings.alarms.deadline
         return {name: source.deadline or default for name, source in self.sources.items()}
 
-    @cached_property
+    @Once
     def lookout(self) -> Lookout:
         """Return what answers how the inbox is; the receiver gives signs of life from its first answer on."""
         pulse, settings = self.pulse("receiver"), self.settings
@@ -164,17 +189,22 @@ class Runtime:
         self._pulses.append(made)
         return made
 
-    @cached_property
+    @Once
     def queue(self) -> Queue:
         """Return the queue; its jobs are this runtime's dispatcher."""
         return Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
 
-    @cached_property
+    @Once
     def receiver(self) -> Receiver:
         """Return what the endpoint hands requests to."""
-        return Receiver(self.sources, self.schemas, self.inlet, self.queue.event, self.clock)
+        return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
 
-    @cached_property
+    @Once
+    def wakes(self) -> Wakes:
+        """Return how the receiver wakes the queue."""
+        return Wakes(self.queue.events)
+
+    @Once
     def registry(self) -> Registry:
         """Return the handlers, imported. The receiver never asks for this.
 
@@ -184,7 +214,7 @@ class Runtime:
             os.environ.setdefault(name, value)
         return load_handlers(self.handlers_folder)
 
-    @cached_property
+    @Once
     def dispatcher(self) -> Dispatcher:
         """Return the worker's dispatcher; the worker gives signs of life from then on."""
         self.pulse("worker").start()
@@ -194,7 +224,7 @@ class Runtime:
         """Let go of what was opened."""
         for pulse in self._pulses:
             pulse.stop()
-        for name in ("inlet", "archive", "watch", "alarm_book", "queue", "dispatcher"):
+        for name in ("inlet", "wakes", "archive", "watch", "alarm_book", "queue", "dispatcher"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
@@ -230,12 +260,12 @@ class Runtime:
             max_crashes=worker.max_crashes,
         )
 
-    @cached_property
+    @Once
     def replayer(self) -> Replayer:
         """Return what replays old events."""
         return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.delivery, self.clock)
 
-    @cached_property
+    @Once
     def releaser(self) -> Releaser:
         """Return what verifies held requests again."""
         return Releaser(self.receiver, self.archive)

@@ -1,4 +1,4 @@
-"""The receiver process: granian around the Flask application."""
+"""The receiver process: granian around the ASGI application."""
 
 import multiprocessing
 import os
@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any
-from wsgiref.types import WSGIApplication
 
 import structlog
 from granian import Granian
@@ -19,7 +18,7 @@ from inbox import drain, listener, tls
 from inbox.errors import InboxError, StoreUnavailable
 from inbox.log import configure
 from inbox.runtime import Runtime
-from inbox.web import create_app
+from inbox.web import Front, Room, create_app
 from inbox.worker import on_orphaned
 
 log = structlog.get_logger("inbox.server")
@@ -34,17 +33,25 @@ START = 30.0
 """Seconds that a new process has until then."""
 
 
-def application() -> WSGIApplication:
-    """Return the WSGI application of the inbox that the environment names; granian calls this in its own process."""
-    configure(os.environ.get("INBOX_LOG_LEVEL", "info"))
+def application() -> Front:
+    """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
+    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
     runtime = Runtime.from_environment()
-    made = drain.draining(create_app(runtime.receiver, runtime.settings.server, runtime.lookout))
+    made = front(runtime, closing=drain.begin_on_signal())
     runtime.lookout.start()
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
         listener.listen(int(os.environ[_SOCKET]))
         os.kill(int(os.environ[_PARENT]), READY)
     return made
+
+
+def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> Front:
+    """Return the ASGI application of an inbox."""
+    server, room = runtime.settings.server, Room(runtime.settings.server)
+    pages = create_app(runtime.receiver, server, runtime.lookout, room=room)
+    answered = runtime.lookout.answered
+    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing, answered=answered)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]
@@ -147,9 +154,9 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     made = _Server(
         listening,
         inherited=inherited is not None,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGI,
         http=HTTPModes.http1,
-        blocking_threads=max(server.threads, server.connections),
+        backpressure=server.connections,
         log_level=LogLevels.error,
         ssl_cert=cert,
         ssl_key=key,

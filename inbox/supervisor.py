@@ -1,6 +1,7 @@
 """Receiver and worker as children of one process: starts both, restarts one that dies, stops both.
 
-Knows nothing of what they do. A child that dies again and again is restarted more and more slowly.
+Knows nothing of what they do. A child that dies again and again is restarted more and more slowly; one that was asked
+to end, by SIGTERM, has not died.
 """
 
 import os
@@ -24,6 +25,9 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STEADY = 10.0
 """Seconds after which a child counts as having started well."""
+
+ENDED = (0, -signal.SIGTERM)
+"""Exit codes of a child that somebody asked to end: also when it could not listen to that yet."""
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Child:
         log.info("child.started", child=self.name, pid=self.process.pid)
 
     def look(self) -> None:
-        """Start the process if it is due; notice that it died."""
+        """Start the process if it is due; notice that it ended."""
         now = time.monotonic()
         if self.process is None:
             if now >= self.due:
@@ -61,6 +65,10 @@ class Child:
         if code is None:
             return
         self.process = None
+        if code in ENDED:
+            self.pause, self.due = FIRST_PAUSE, now + FIRST_PAUSE
+            log.info("child.ended", child=self.name, code=code, restart_in=FIRST_PAUSE)
+            return
         self._put_off(now)
         log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
 

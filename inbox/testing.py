@@ -10,7 +10,7 @@ Everything in it is real (verification, schemas, SQLite, deliveries) but the que
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -86,6 +86,7 @@ class Clock:
 
 class _Runtime(Runtime):
     queue: ManualQueue  # type: ignore[assignment]
+    wakes: Callable[[int], None]  # type: ignore[assignment]
 
 
 class Inbox:
@@ -115,6 +116,7 @@ class Inbox:
         settings = Settings(folder, places, sources={name: _source(name, table) for name, table in chosen.items()})
         self.runtime = _Runtime(settings, clock=self.clock, steady=self.clock.steady)
         self.queue = self.runtime.queue = ManualQueue(self.clock)
+        self.runtime.wakes = self.queue.event
         self._dispatcher: Dispatcher | None = None
 
     def receive(

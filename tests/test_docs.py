@@ -117,13 +117,22 @@ def test_the_tour_works(place: Place) -> None:
     place.until_status(1, "succeeded")
     assert (place.folder / "data" / "roomz.db").exists()
     assert "mismatch" in shell(place, block("refused"))
+    restart(place, block("handler"))
+    assert "somebody broke this" in paused(place, "broken", "dead")
+    restart(place, block("handler").replace('raise RuntimeError("somebody broke this")', 'return "hello"'))
+    assert "the handler is repaired" in paused(place, "replay", "succeeded")
+
+
+def restart(place: Place, code: str) -> None:
+    """Stop `inbox run`, write the tour's handler, and start it again."""
     place.stop()
-    place.handler("tour", block("handler"))
+    place.handler("tour", code)
     place.start()
-    assert "somebody broke this" in shell(place, block("broken"))
-    place.stop()
-    place.handler("tour", block("handler").replace('raise RuntimeError("somebody broke this")', 'return "hello"'))
-    place.start()
-    eventually(lambda: "handlers.loaded" in place.log_text(), "the worker is there")
-    assert "the handler is repaired" in shell(place, block("replay"))
-    place.until_status(2, "succeeded")
+
+
+def paused(place: Place, name: str, status: str) -> str:
+    """Run a block, but wait for what its `sleep` is for: the second event's status, which has to come within it."""
+    before, pause, after = re.split(r"^sleep (\d+)\n", block(name), flags=re.MULTILINE)
+    shell(place, before)
+    eventually(lambda: place.event(2)["status"] == status, f"event 2 is {status}", float(pause))
+    return shell(place, after)

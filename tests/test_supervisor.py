@@ -111,13 +111,23 @@ def test_a_child_that_dies_again_and_again_is_restarted_ever_more_slowly(logs: l
 
 def test_a_child_that_ran_steadily_is_restarted_at_once() -> None:
     """What went wrong before it is forgotten."""
-    child = Child("receiver", python("pass"), pause=LONGEST_PAUSE)
+    child = Child("receiver", python("raise SystemExit(3)"), pause=LONGEST_PAUSE)
     child.look()
     assert child.process is not None
     child.process.wait(30)
     child.started -= STEADY + 1
     child.look()
     assert FIRST_PAUSE == child.pause
+
+
+@pytest.mark.parametrize("code", ["pass", "import os; os.kill(os.getpid(), 15)"])
+def test_a_child_that_was_asked_to_end_has_not_died(code: str, logs: list[Any]) -> None:
+    """SIGTERM, whether it was listened to or not: no error in the log, and a short pause however often."""
+    child = Child("receiver", python(code), pause=LONGEST_PAUSE)
+    assert [FIRST_PAUSE] * 2 == [die(child), die(child)]
+    assert FIRST_PAUSE >= child.due - time.monotonic() > 0
+    found = [(entry["event"], entry["log_level"]) for entry in logs if entry["event"] != "child.started"]
+    assert [("child.ended", "info")] * 2 == found
 
 
 def test_a_child_is_not_started_before_its_time() -> None:

@@ -47,7 +47,7 @@ def _examined(runtime: Runtime, found: list[Finding]) -> Examined | None:
         found.append(ok("database", f"there is none yet: the first start makes {runtime.settings.database}"))
         return None
     try:
-        return examine(runtime.settings.database, now=runtime.clock())
+        return examine(runtime.settings.database, now=runtime.clock(), steady=runtime.steady())
     except InboxError as error:
         found.append(_unreadable(error))
         return None

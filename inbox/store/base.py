@@ -5,7 +5,7 @@ or too slow: nothing happened) besides what it names. `tests/store/test_contract
 every backend passes them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -83,6 +83,19 @@ class Inlet(Protocol):
 
         Returns whether the request itself is kept (`Refusal.held`): never if that would exceed its source's limits.
         """
+        ...
+
+    def submit(
+        self, item: NewEvent | Refusal, done: Callable[[Stored | bool | None, BaseException | None], None]
+    ) -> object:
+        """Begin to do as `add_event` or `add_refusal`, and call `done` with the result, or with the error.
+
+        `done` is called from another thread and must not wait. Nobody is called who got an error from here.
+        """
+        ...
+
+    def give_up_late(self) -> None:
+        """Call those back with StoreUnavailable who have waited too long; to be called again and again."""
         ...
 
     def probe(self) -> None:
@@ -206,8 +219,12 @@ class Archive(Protocol):
         """Return (id, time of receipt, request) of held requests with a larger id, oldest first."""
         ...
 
+    def list_held(self, source: str | None) -> list[dict[str, Any]]:
+        """Return a row without its body per held request, oldest first; each source has a limited number."""
+        ...
+
     def drop_held(self, held_id: int) -> None:
-        """Forget a held request, because it is an event now."""
+        """Forget a held request, because it is an event now, or because its owner does not want it."""
         ...
 
     def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:

@@ -161,7 +161,7 @@ def _delivered(known: _Known) -> Iterator[Breach]:
         if not deliveries or (wanted is not None and not wanted <= ran):
             yield Breach("not delivered", name, f"{event.status}; handlers: {', '.join(sorted(ran)) or 'none'}")
             continue
-        fate = next((answer.fate for answer in known.of(event)), "succeeded")
+        fate = next((answer.fate for answer in known.of(event) if answer.fate != "refused"), "succeeded")
         if event.status not in ("succeeded", "dead"):
             yield Breach("not finished", name, event.status)
         elif event.status != fate:

@@ -64,9 +64,8 @@ class Inbox:
         return self._process is not None and self._process.poll() is None
 
     def family(self) -> list[Process]:
-        """Return every process that runs now, in the order of their ids; a zombie does not run."""
-        found = {pid: (parent, line) for pid, parent, line in _marked(f"{MARK}={self._mark}")}
-        return [Process(pid, found[pid][0], _role(pid, found)) for pid in sorted(found)]
+        """Return every process of it that runs now."""
+        return family(self._mark)
 
     def stop(self, seconds: float) -> list[Process]:
         """Ask it to end, and return which processes are still there after so many seconds."""
@@ -96,6 +95,12 @@ class Inbox:
         """Raise InboxError unless the process that was started can be seen: what is not seen cannot be killed."""
         if self._process is not None and self._process.pid not in {process.pid for process in self.family()}:
             raise InboxError("this system does not show a process's environment, so its processes cannot be found")
+
+
+def family(mark: str) -> list[Process]:
+    """Return every process with this mark that runs now, in the order of their ids; a zombie does not run."""
+    found = {pid: (parent, line) for pid, parent, line in _marked(f"{MARK}={mark}")}
+    return [Process(pid, found[pid][0], _role(pid, found)) for pid in sorted(found)]
 
 
 def send(pid: int, signum: int) -> bool:

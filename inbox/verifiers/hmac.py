@@ -26,8 +26,14 @@ _NESTED = 20
 _SIZES: Mapping[Digest, int] = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 """Bytes of a signature."""
 
+_BESIDE = 1024
+"""Bytes; in so many at the end of the body that is next to the timestamp could be an id."""
+
 _FIELD = re.compile(r"\{(\w+)\}")
 _ID_BESIDE_BODY = re.compile(r"\{id\}[^{]*\{body\}|\{body\}[^{]*\{id\}")
+_ID_BESIDE_TIMESTAMP = re.compile(r"\{id\}\d*\{timestamp\}")
+_ID_FIRST = re.compile(r"\{id\}([^{]*)\{timestamp\}([^{]*)\{body\}")
+_ID_LAST = re.compile(r"\{body\}([^{]*)\{timestamp\}([^{]*)\{id\}")
 _BRACKET = re.compile(rb"[\[\]{}\"]")
 _BRACKETED = re.compile(rb"\s*[\[{].*[\]}]\s*", re.DOTALL)
 
@@ -37,7 +43,8 @@ class Hmac:
     """HMAC of `signed` under the secret, in a header.
 
     signed            template of what is signed: {body}, {timestamp} and {id}, other text as it stands; where {id} and
-                      {body} are neighbours, only JSON objects and lists are believed, as the two must be told apart
+                      {body} are neighbours, only JSON objects and lists are believed, and where {timestamp} stands
+                      between them no id in which a number looks like one, as they must be told apart
     prefix            text before the encoded signature
     timestamp_header  where {timestamp} comes from: whole Unix seconds, at most `tolerance` seconds away, both ways
     id_header         where {id} comes from
@@ -93,6 +100,8 @@ class Hmac:
             raise ValueError("signed contains {timestamp}, so timestamp_header is needed")
         if "{id}" in self.signed and not self.id_header:
             raise ValueError("signed contains {id}, so id_header is needed")
+        if _ID_BESIDE_TIMESTAMP.search(self.signed):
+            raise ValueError("signed needs text that is no digit between {id} and {timestamp}, to tell them apart")
         if len(self.list_keys) not in (0, 2):
             raise ValueError("list_keys must be two: the key of the timestamp and the key of a signature")
         check_tolerance(self.tolerance)
@@ -145,16 +154,37 @@ class Hmac:
         return b"".join(values[part] if odd % 2 else part.encode() for odd, part in enumerate(parts))
 
     def _check_boundary(self, request: Request) -> None:
-        """Raise NotAuthentic if it cannot be told where the signed id ends and the body begins.
+        """Raise NotAuthentic if it cannot be told where the signed id ends and the body or the timestamp begins.
 
-        Whoever captured a request could move bytes from one to the other; no end of a JSON object or list fits an id.
+        Whoever captured a request could move bytes from one to the other. No end of a JSON object or list fits an id.
         """
+        if self._could_be_cut_elsewhere(request):
+            refuse(
+                "malformed", "the id or the body holds a number that could be the timestamp: they cannot be told apart"
+            )
         if not _ID_BESIDE_BODY.search(self.signed):
             return
         if _BRACKET.search(header_bytes(request, self.id_header)) or not _BRACKETED.fullmatch(request.body):
             refuse(
                 "malformed", "the id is signed next to the body, which is not a JSON object: they cannot be told apart"
             )
+
+    def _could_be_cut_elsewhere(self, request: Request) -> bool:
+        """Tell whether the same signed bytes are another id, timestamp and body, too, the timestamp between the others.
+
+        Then the longer id holds a number between the template's own text, and so does the longer body outside its JSON.
+        """
+        if found := _ID_FIRST.search(self.signed):
+            before, after = (re.escape(text.encode()) for text in found.groups())
+            id_holds, body_holds = before + rb"\d+(?:" + after + rb"|\Z)", rb"(?:\A|" + before + rb")\d{9,12}" + after
+            beside = _BRACKET.split(request.body[:_BESIDE], maxsplit=1)[0]
+        elif found := _ID_LAST.search(self.signed):
+            before, after = (re.escape(text.encode()) for text in found.groups())
+            id_holds, body_holds = rb"(?:\A|" + before + rb")\d+" + after, before + rb"\d{9,12}(?:" + after + rb"|\Z)"
+            beside = _BRACKET.split(request.body[-_BESIDE:])[-1]
+        else:
+            return False
+        return bool(re.search(id_holds, header_bytes(request, self.id_header)) or re.search(body_holds, beside))
 
     def _key(self, secret: Secret) -> bytes:
         value = secret.reveal()

@@ -1,33 +1,22 @@
-"""The Flask application around a Receiver."""
+"""The Flask application around a Receiver: the endpoint for any WSGI server, and what tells how it is."""
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
+from typing import cast
 
-import structlog
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from inbox.config import ServerSettings
-from inbox.errors import (
-    BodyTooLarge,
-    InboxError,
-    Incomplete,
-    Invalid,
-    MethodNotAllowed,
-    Refused,
-    StoreError,
-    StoreUnavailable,
-)
+from inbox.errors import BodyTooLarge, InboxError, Incomplete
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
+from inbox.web import answers
+from inbox.web.body import FORGOTTEN
 from inbox.web.health import Lookout, Probe, add_pages
-from inbox.web.room import Room
-from inbox.web.statuses import RETRY_AFTER, STATUSES
-
-log = structlog.get_logger("inbox.web")
+from inbox.web.room import Room, Stay
 
 CHUNK = 65_536
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -37,14 +26,13 @@ def create_app(
     receiver: Receiver,
     server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
     lookout: Lookout | None = None,
+    *,
+    room: Room | None = None,
 ) -> Flask:
     """Return the WSGI application.
 
     `lookout` tells how the inbox is, and is told how long answers take; without one `/readyz` only tells whether an
-    event could be taken.
-
-    At most `server.threads` requests are worked on at once, see Room; a request counts from when its body is there, so
-    that slow senders only take up the server's threads, of which there are more.
+    event could be taken. `room` is given where another endpoint shares it, as `inbox.web.front` does.
     """
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
@@ -53,15 +41,15 @@ def create_app(
     proxies = server.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    room = Room(server)
-    lookout = lookout or Probe(receiver.probe)
+    room, lookout = room or Room(server), lookout or Probe(receiver.probe)
     endpoint = _receive(receiver, room, lookout)
     for rule in ("/in/<source>", "/in/<source>/<path:path>"):
         app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
     add_pages(app, lookout, room, server.metrics)
     app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(Exception, lambda error: _response(answers.failed(error, request.path)))
+    app.after_request(_leave_nothing)
     return app
 
 
@@ -69,13 +57,13 @@ def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[..., 
     """Return the view of `/in/…`; a request enters the room when its body is to be read."""
 
     def receive(source: str, path: str = "") -> Response:
-        begun = time.perf_counter()
+        begun, stay = time.perf_counter(), Stay(room)
         try:
-            with ExitStack() as stay:
-                answer = receiver.accept(source, _request(path), partial(_read, room, stay))
+            answer = receiver.accept(source, _request(path), partial(_read, stay))
         finally:
+            stay.end()
             lookout.answered(source, time.perf_counter() - begun)
-        return _json({"status": answer.status, "id": answer.id}, answer.http_status)
+        return _response(answers.accepted(answer))
 
     return receive
 
@@ -92,25 +80,24 @@ def _request(path: str) -> Request:
     )
 
 
-def _read(room: Room, stay: ExitStack, limit: int) -> bytes:
-    """Return the body when there is room for it and it is its turn.
+def _read(stay: Stay, limit: int) -> bytes:
+    """Return the body when there is room for it.
 
     Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit; StoreUnavailable.
     """
     length = request.content_length
     if length is not None and length > limit:
         raise BodyTooLarge(limit)
-    try:
-        return room.enter(stay, limit if length is None else length, partial(_body, limit, length or 0))
-    except StoreUnavailable:
-        _discard(limit)
-        raise
+    stay.begin(limit if length is None else length)
+    body = _body(limit, length or 0)
+    stay.has(len(body))
+    return body
 
 
 def _body(limit: int, length: int) -> bytes:
     """Return the body, of which `length` bytes are announced. Raises BodyTooLarge one byte after the limit.
 
-    Raises Incomplete if less came than Content-Length says: granian hands over what there is when a connection breaks.
+    Raises Incomplete if less came than Content-Length says: servers hand over what there is when a connection breaks.
     """
     body = request.stream.read(limit + 1)
     if len(body) > limit:
@@ -120,28 +107,20 @@ def _body(limit: int, length: int) -> bytes:
     return body
 
 
-def _discard(limit: int) -> None:
-    """Read the body and forget it: a connection that is closed before may be reset, and the answer lost with it."""
-    while limit > 0 and (chunk := request.stream.read(min(limit, CHUNK))):
-        limit -= len(chunk)
+def _leave_nothing(response: Response) -> Response:
+    """Read the body that nobody asked for, so that its sender can write to the end, and then read the answer."""
+    left = request.content_length or 0
+    if response.status_code in (404, 405, 413, 503) and left <= FORGOTTEN:
+        try:
+            while left > 0 and (chunk := request.stream.read(min(left, CHUNK))):
+                left -= len(chunk)
+        except HTTPException:  # the connection is gone
+            return response
+    return response
 
 
 def _refused(error: Exception) -> Response:
-    assert isinstance(error, InboxError)
-    status = STATUSES[type(error)]
-    if isinstance(error, StoreError):
-        log.error("store.unavailable", error=str(error), path=request.path)
-        response = _json({"error": "unavailable"}, status)
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
-    assert isinstance(error, Refused)
-    body: dict[str, object] = {"error": error.code}
-    if isinstance(error, Invalid):
-        body["violations"] = [{"pointer": item.pointer, "message": item.message} for item in error.violations]
-    response = _json(body, status)
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(error.allowed)
-    return response
+    return _response(answers.refused(cast("InboxError", error), request.path))
 
 
 def _http_error(error: Exception) -> Response:
@@ -149,10 +128,10 @@ def _http_error(error: Exception) -> Response:
     return _json({"error": (error.name or "error").lower().replace(" ", "_")}, error.code or 500)
 
 
-def _bug(error: Exception) -> Response:
-    """Answer 500 for what nobody thought of; nothing was acknowledged, and the log has the traceback."""
-    log.error("request.failed", path=request.path, exc_info=error)
-    return _json({"error": "internal_error"}, 500)
+def _response(made: answers.Response) -> Response:
+    response = Response(made.body, made.status, mimetype="application/json")
+    response.headers.extend(made.headers)
+    return response
 
 
 def _json(body: dict[str, object], status: int) -> Response:

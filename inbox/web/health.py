@@ -1,7 +1,6 @@
 """The pages for those who look after the inbox: `/healthz`, `/readyz`, `/metrics`."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Literal, Protocol
 
@@ -9,7 +8,7 @@ import structlog
 from flask import Flask, Response, abort, jsonify, request
 
 from inbox.errors import StoreError, StoreUnavailable
-from inbox.web.room import Room
+from inbox.web.room import Room, Stay
 from inbox.web.statuses import RETRY_AFTER
 
 log = structlog.get_logger("inbox.web")
@@ -65,12 +64,14 @@ def _readyz(lookout: Lookout, room: Room) -> Callable[[], Response]:
 
     def readyz() -> Response:
         checks = {}
+        stay = Stay(room)
         try:
-            with ExitStack() as stay:
-                room.enter(stay, 0, bytes)
-                checks = lookout.checks()
+            stay.begin(0)
+            checks = lookout.checks()
         except StoreUnavailable as error:
             checks = {"room": str(error)}
+        finally:
+            stay.end()
         failing = [name for name, found in checks.items() if found != "ok"]
         if not failing:
             return jsonify(status="ready", checks=checks)

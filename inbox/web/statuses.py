@@ -12,6 +12,7 @@ from inbox.errors import (
     NotAuthentic,
     StoreUnavailable,
     StoreUnusable,
+    TooSlow,
     UnknownSource,
 )
 
@@ -21,6 +22,7 @@ STATUSES: Mapping[type[InboxError], int] = {
     NotAuthentic: 401,
     UnknownSource: 404,
     MethodNotAllowed: 405,
+    TooSlow: 408,
     BodyTooLarge: 413,
     Invalid: 422,
     StoreUnavailable: 503,

@@ -1,4 +1,4 @@
-"""A sender that signs with a token, alone or as a crowd, and the handler that writes down what it was run for."""
+"""A sender that signs with a token, alone or as a crowd, and the handler that is run for it."""
 
 import http.client
 import json
@@ -21,14 +21,13 @@ secret_name = "X-Acme-Token"
 event_id = "json:/id"
 """
 HANDLER = """
-import os
 from inbox import Event, handles
+from ._noted import noted
 
 @handles("acme")
+@noted
 def write_down(event: Event) -> None:
-    file = os.open("runs.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, event.key.encode() + b"\\n")
-    os.close(file)
+    pass
 """
 
 
@@ -68,8 +67,12 @@ def body(key: str, size: int = 0) -> bytes:
 
 
 def send(place: Place, key: str, size: int = 0, *, token: str = TOKEN, timeout: float = 60.0) -> Answer:
-    """Send an event as its sender does."""
-    return exchange(place, "POST", "/in/acme", body(key, size), {"X-Acme-Token": token}, timeout=timeout)
+    """Send an event as its sender does, or as somebody who has another token, and write down the answer."""
+    content = body(key, size)
+    answer = exchange(place, "POST", "/in/acme", content, {"X-Acme-Token": token}, timeout=timeout)
+    fate = "succeeded" if token == TOKEN else "refused"
+    place.witness.told("acme", key, content, answer.status, answer.word, answer.content.get("id", 0), fate=fate)
+    return answer
 
 
 def get(place: Place, path: str) -> Answer:
@@ -119,6 +122,5 @@ def memory(place: Place) -> int:
 
 
 def runs(place: Place) -> Counter[str]:
-    """Return how often the handler ran for each key."""
-    path = place.folder / "runs.txt"
-    return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+    """Return how often the handler ran to its end for each key."""
+    return Counter(effect.key for effect in place.witness.effects("end"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,9 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from inbox.cli.send import post, signed
+from inbox.cli.setup import init
+from inbox.config import FILE, Settings, load
+from inbox.providers import build
 from inbox.store.sqlite import open_archive
+from inbox.torture.evidence import at_work
+from inbox.torture.processes import MARK, Process, family
+from tests.acceptance.witness import NOTED, Witness, key_of, wanted
 
 PATIENCE = 30.0
+SETTLE = 90.0
+"""Seconds; a sweep comes every minute."""
 
 
 def free_port() -> int:
@@ -35,7 +45,11 @@ def eventually(look: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
 
 
 class Place:
-    """An inbox made by `inbox init`, with settings changed as a test needs them."""
+    """An inbox made by `inbox init`, with settings changed as a test needs them.
+
+    What is sent with `send` and done with `kill` is written down; `prove` has the checker of `inbox torture` find
+    everything in it. For that, handlers have to be `@noted`: `only_handler` lays this decorator beside them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,9 +57,21 @@ class Place:
         self.log = folder / "run.log"
         self.prefix: list[str] = []
         self.files: tuple[int, ...] = ()
+        self.witness = Witness(folder)
+        self._mark = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
+        self._command: tuple[str, ...] = ()
+        self._handlers: dict[str, frozenset[str]] = {}
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("INBOX_")}
-        self.inbox("init")
+        self.environment[MARK] = self._mark
+        umask = os.umask(0o022)
+        init.main([str(folder)], standalone_mode=False)
+        os.umask(umask)
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings as the processes read them."""
+        return load(self.folder / FILE, self.environment)
 
     def configure(self, server: str = "", worker: str = "", sources: str | None = None) -> None:
         """Set the port and more settings; `sources` replaces those that `inbox init` wrote."""
@@ -64,7 +90,9 @@ class Place:
         """Write a handler file and remove the shipped ones."""
         for path in (self.folder / "handlers").glob("*.py"):
             path.unlink()
+        (self.folder / "handlers" / "_noted.py").write_text(NOTED)
         self.handler(name, code)
+        self._handlers = wanted(name, code)
 
     def inbox(self, *arguments: str, ok: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command of ours here."""
@@ -84,10 +112,23 @@ class Place:
         """Run a command with --json and return what it prints."""
         return json.loads(self.inbox(*arguments, "--json").stdout)
 
-    def send(self, source: str, *arguments: str, ok: bool = True) -> list[dict[str, Any]]:
-        """Send signed requests and return the answers."""
-        found: list[dict[str, Any]] = json.loads(self.inbox("send", source, *arguments, "--json", ok=ok).stdout)
-        return found
+    def send(
+        self, source: str, times: int = 1, *, body: bytes | None = None, fate: str = "succeeded"
+    ) -> list[dict[str, Any]]:
+        """Send signed requests as `inbox send` does, write down what each became, and return the answers.
+
+        Without a body each is around a fresh sample; `fate` is what the checker expects to become of the events.
+        """
+        provider = build(self.settings.sources[source])
+        answers = []
+        for _ in range(times):
+            request = signed(provider, "", body, at=time.time())
+            found = post(f"http://127.0.0.1:{self.port}/in/{source}", request)
+            told, key = found["answer"], key_of(provider, request)
+            outcome = str(told.get("status") or told.get("error"))
+            self.witness.told(source, key, request.body, found["http_status"], outcome, told.get("id", 0), fate=fate)
+            answers.append(found)
+        return answers
 
     def start(self, *command: str) -> None:
         """Start `inbox run` (or another command) and wait until it answers; `prefix` stands in front of it.
@@ -104,6 +145,7 @@ class Place:
                 start_new_session=True,
                 pass_fds=self.files,
             )
+        self._command = command
         if command != ("worker",):
             eventually(self.answers, f"the receiver answers; {self.log}")
 
@@ -121,6 +163,34 @@ class Place:
         code = self._process.wait(PATIENCE + 10)
         self._process = None
         return code
+
+    def kill(self, *pids: int) -> None:
+        """End processes with kill -9, and write that down."""
+        for pid in pids:
+            self.witness.disturbed("kill", pid)
+            os.kill(pid, signal.SIGKILL)
+
+    def prove(self, patience: float = 10.0) -> None:
+        """Let all work come to its end, stop everything, and have the checker find that the promise was kept.
+
+        Processes have `patience` seconds to be gone after the stop.
+        """
+        if self._process is None or self._command == ("serve",):
+            self.close()
+            if at_work(self.settings.database):
+                self.start("worker")
+        eventually(lambda: not at_work(self.settings.database), "everything comes to its end", SETTLE)
+        self.close()
+        self.witness.prove(self.settings.database, self._handlers, self._left(patience))
+
+    def _left(self, patience: float) -> list[str]:
+        """Return what still runs of what was ever started here."""
+        end = time.monotonic() + patience
+        left: list[Process] = family(self._mark)
+        while left and time.monotonic() < end:
+            time.sleep(0.05)
+            left = family(self._mark)
+        return [f"{process.role}, process {process.pid}" for process in left]
 
     def close(self) -> None:
         """End what is still running."""

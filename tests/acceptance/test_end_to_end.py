@@ -1,34 +1,33 @@
 """Real processes over real HTTP: what the product promises."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from inbox.torture.journal import Effect
 from tests.acceptance.place import Place, descendants, eventually
 
 SEED_SENDERS = ("roomz", "roomle", "breakcold", "breakcold-v2", "lemlist", "rootfi", "romify")
 
 COUNTING = """
-import os, time
+import time
 from pathlib import Path
 from inbox import Event, handles
+from ._noted import noted
 
 @handles("roomz", backoff=0.2)
+@noted
 def count(event: Event) -> dict:
-    with Path("runs.txt").open("a") as file:
-        file.write(f"{event.id} {event.attempt} {os.getpid()}\\n")
     if Path("hang").exists() and event.attempt == 1:
         time.sleep(60)
     return {"attempt": event.attempt}
 """
 
 
-def runs(place: Place) -> list[list[str]]:
-    path = place.folder / "runs.txt"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+def runs(place: Place) -> list[Effect]:
+    return place.witness.effects("begin")
 
 
 def test_every_seed_sender_is_accepted_handled_listed_shown_and_replayed(place: Place) -> None:
@@ -39,16 +38,18 @@ def test_every_seed_sender_is_accepted_handled_listed_shown_and_replayed(place: 
     assert dict.fromkeys(SEED_SENDERS, (200, "accepted")) == {
         source: (answer["http_status"], answer["answer"]["status"]) for source, answer in sent.items()
     }
-    for source, answer in sent.items():
-        event = place.until_status(answer["answer"]["id"], "succeeded")
+    numbers = {answer["answer"]["id"]: source for source, answer in sent.items()}
+    for number, source in numbers.items():
+        event = place.until_status(number, "succeeded")
         assert (source, 1) == (event["source"], len(event["deliveries"]))
-        assert event["id"] in [row["id"] for row in place.json("events", "--source", source)]
-        place.inbox("replay", str(event["id"]), "--why", "acceptance")
+    assert numbers == {row["id"]: row["source"] for row in place.json("events")}
+    place.inbox("replay", *map(str, numbers), "--yes", "--why", "acceptance")
+    for number, source in numbers.items():
         eventually(
-            lambda number=event["id"]: ["succeeded"] * 2 == [d["status"] for d in place.event(number)["deliveries"]],
+            lambda number=number: ["succeeded"] * 2 == [d["status"] for d in place.event(number)["deliveries"]],
             f"{source} is replayed",
         )
-    assert ["acceptance"] * len(SEED_SENDERS) == [row["why"] for row in place.json("replays")]
+    assert ["acceptance"] == [row["why"] for row in place.json("replays")]
 
 
 def test_a_wrong_signature_is_401_and_stores_nothing(place: Place, tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_wrong_signature_is_401_and_stores_nothing(place: Place, tmp_path: Pat
     place.configure()
     place.start("serve")
     place.environment["ROOMZ_WEBHOOK_SECRET"] = "another secret"
-    answer = place.send("roomz", ok=False)[0]
+    answer = place.send("roomz", fate="refused")[0]
     del place.environment["ROOMZ_WEBHOOK_SECRET"]
     assert (401, {"error": "not_authentic"}) == (answer["http_status"], answer["answer"])
     assert [] == place.json("events")
@@ -69,11 +70,11 @@ def test_a_second_copy_runs_nothing(place: Place) -> None:
     place.configure()
     place.start()
     body = json.dumps({"id": "one", "type": "t", "timestamp": "2026-01-01T00:00:00Z", "data": {}}).encode()
-    (place.folder / "body.json").write_bytes(body)
-    answers = place.send("roomz", "--data", "body.json", "--times", "3")
+    answers = place.send("roomz", 3, body=body)
     assert ["accepted", "duplicate", "duplicate"] == [a["answer"]["status"] for a in answers]
     event = place.until_status(answers[0]["answer"]["id"], "succeeded")
     assert (2, 1) == (event["duplicates"], len(runs(place)))
+    place.prove()
 
 
 def test_killing_the_worker_in_the_middle_of_a_handler_loses_nothing(place: Place) -> None:
@@ -85,11 +86,11 @@ def test_killing_the_worker_in_the_middle_of_a_handler_loses_nothing(place: Plac
     number = place.send("roomz")[0]["answer"]["id"]
     eventually(lambda: runs(place), "the handler runs")
     worker = place.children("worker")[-1]
-    for pid in [worker, *descendants(worker)]:
-        os.kill(pid, signal.SIGKILL)
+    place.kill(worker, *descendants(worker))
     event = place.until_status(number, "succeeded")
     assert ["crashed", "succeeded"] == [run["result"] for run in event["deliveries"][0]["runs"]]
-    assert (["1", "2"], 1) == ([run[1] for run in runs(place)], event["deliveries"][0]["crashes"])
+    assert ([1, 2], 1) == ([run.attempt for run in runs(place)], event["deliveries"][0]["crashes"])
+    place.prove()
 
 
 def test_killing_one_worker_process_is_repaired_by_the_worker(place: Place) -> None:
@@ -99,9 +100,9 @@ def test_killing_one_worker_process_is_repaired_by_the_worker(place: Place) -> N
     (place.folder / "hang").touch()
     place.start()
     number = place.send("roomz")[0]["answer"]["id"]
-    pid = int(eventually(lambda: runs(place), "the handler runs")[0][2])
-    os.kill(pid, signal.SIGKILL)
+    place.kill(eventually(lambda: runs(place), "the handler runs")[0].pid)
     place.until_status(number, "succeeded")
+    place.prove()
 
 
 def test_deleting_the_queue_loses_nothing(place: Place) -> None:
@@ -109,13 +110,14 @@ def test_deleting_the_queue_loses_nothing(place: Place) -> None:
     place.only_handler("count", COUNTING)
     place.configure()
     place.start("serve")
-    sent = [answer["answer"]["id"] for answer in place.send("roomz", "--times", "5")]
+    sent = [answer["answer"]["id"] for answer in place.send("roomz", 5)]
     place.stop()
     for path in place.folder.glob("queue.db*"):
         path.unlink()
     place.start()
     for number in sent:
         place.until_status(number, "succeeded")
+    place.prove()
 
 
 def test_deleting_the_queue_while_everything_runs_loses_nothing(place: Place) -> None:
@@ -129,6 +131,7 @@ def test_deleting_the_queue_while_everything_runs_loses_nothing(place: Place) ->
         path.unlink()
     second = place.send("roomz")[0]["answer"]["id"]
     place.until_status(second, "succeeded")
+    place.prove()
 
 
 def test_a_broken_handler_file_does_not_stop_receiving_or_its_siblings(place: Place) -> None:
@@ -138,10 +141,11 @@ def test_a_broken_handler_file_does_not_stop_receiving_or_its_siblings(place: Pl
     place.configure()
     place.start()
     place.until_status(place.send("roomz")[0]["answer"]["id"], "succeeded")
-    assert 1 == place.inbox("check", ok=False).returncode
-    assert "not today" in place.inbox("check", ok=False).stderr
+    checked = place.inbox("check", ok=False)
+    assert (1, True) == (checked.returncode, "not today" in checked.stderr)
     assert "failed" in [row["state"] for row in place.json("handlers")]
     assert "handlers.failed module=broken" in place.log_text()
+    place.prove()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -157,16 +161,20 @@ def test_stopping_is_clean(place: Place, signum: int) -> None:
     assert 0 == place.stop(signum)
     assert [] == [pid for pid in everything if Path(f"/proc/{pid}").exists()]
     assert "succeeded" == place.event(number)["status"]
+    place.prove()
 
 
 def test_nothing_keeps_running_when_the_supervisor_is_killed(place: Place) -> None:
     """kill -9 of `inbox run`: receiver and worker notice and end by themselves."""
+    place.only_handler("count", COUNTING)
     place.configure()
     place.start()
+    place.send("roomz")
     eventually(lambda: len(descendants(place.pid)) >= 5, "receiver and worker have their processes")
     everything = descendants(place.pid)
     place.stop(signal.SIGKILL)
     eventually(lambda: not [pid for pid in everything if alive(pid)], "every process ends")
+    place.prove()
 
 
 def alive(pid: int) -> bool:
@@ -179,11 +187,13 @@ def alive(pid: int) -> bool:
 
 def test_a_receiver_that_dies_is_restarted(place: Place) -> None:
     """The supervisor starts a new receiver, and it answers."""
+    place.only_handler("count", COUNTING)
     place.configure()
     place.start()
+    place.send("roomz")
     receiver = place.children("receiver")[-1]
-    for pid in [*descendants(receiver), receiver]:
-        os.kill(pid, signal.SIGKILL)
+    place.kill(*descendants(receiver), receiver)
     eventually(lambda: len(place.children("receiver")) == 2 and place.answers(), "a new receiver answers")
     assert 200 == place.send("roomz")[0]["http_status"]
     assert "event=child.died child=receiver" in place.log_text()
+    place.prove()

@@ -1,7 +1,5 @@
 """A disk that fills up, for real: refused before anything is half-written, worked on meanwhile, accepted again."""
 
-import os
-import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -99,6 +97,7 @@ def test_events_are_refused_while_the_reserve_is_all_there_is_and_handlers_go_on
     eventually(lambda: statuses(disk) == everything, "all is handled")
     assert (dict.fromkeys(everything, 1), True) == (runs(place), is_whole(disk))
     assert 1 == len(place.children("receiver"))
+    place.prove()
 
 
 def test_inbox_starts_while_the_reserve_is_all_there_is(place: Place, disk: Path) -> None:
@@ -114,6 +113,7 @@ def test_inbox_starts_while_the_reserve_is_all_there_is(place: Place, disk: Path
         assert 1 == place.inbox("check", ok=False).returncode
     assert ACCEPTED == short(send(place, "after"))
     eventually(lambda: runs(place) == {"before": 1, "after": 1}, "both are handled, once")
+    place.prove()
 
 
 def test_disk_without_a_byte_left_loses_nothing_that_was_acknowledged(place: Place, disk: Path) -> None:
@@ -144,6 +144,7 @@ def test_disk_without_a_byte_left_loses_nothing_that_was_acknowledged(place: Pla
     everything = {"before", "after", *keys}
     eventually(lambda: statuses(disk) == dict.fromkeys(everything, "succeeded"), "all is handled")
     assert (everything, 1, True) == (set(runs(place)), runs(place)["before"], is_whole(disk))
+    place.prove()
 
 
 def running(disk: Path) -> bool:
@@ -160,8 +161,7 @@ def sweep(place: Place) -> None:
 
     Any process that starts to work sweeps first.
     """
-    for pid in worker_processes(place)[:1]:
-        os.kill(pid, signal.SIGKILL)
+    place.kill(*worker_processes(place)[:1])
 
 
 def worker_processes(place: Place) -> list[int]:

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from tests.acceptance.place import Place, eventually
 SLEEPER = """
 import os, signal
 from inbox import Event, handles
+from ._noted import noted
 
 def note(line):
     file = os.open("notes.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, line.encode() + b"\\n")
 
 @handles("roomz")
+@noted
 def sleep(event: Event) -> int:
     if event.attempt == 1:
         note(f"asleep {os.getpid()}")
@@ -32,8 +36,10 @@ WAITER = """
 import os, time
 from pathlib import Path
 from inbox import Event, Retry, handles
+from ._noted import noted
 
 @handles("roomz")
+@noted
 def wait(event: Event) -> None:
     with Path("notes.txt").open("a") as file:
         file.write(f"begun {event.attempt}\\n")
@@ -73,22 +79,29 @@ def notes(place: Place, word: str) -> list[str]:
 
 
 @pytest.fixture
-def another(place: Place) -> Iterator[Callable[[], None]]:
-    """Return what starts one more worker, which sweeps when it starts."""
+def another(place: Place) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Return what starts one more worker, which sweeps when it starts, and returns what ends it."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> None:
+    def start() -> Callable[[], None]:
         before = place.log_text().count("handlers.loaded")
         with place.log.open("ab") as log:
             command = [sys.executable, "-m", "inbox", "worker"]
             started.append(subprocess.Popen(command, cwd=place.folder, env=place.environment, stdout=log, stderr=log))
         eventually(lambda: place.log_text().count("handlers.loaded") >= before + 2, "the other worker is there")
+        return partial(end, started)
 
     yield start
+    end(started)
+
+
+def end(started: list[subprocess.Popen[bytes]]) -> None:
+    """Stop workers and wait for their end."""
     for process in started:
         process.terminate()
     for process in started:
         process.wait(40)
+    started.clear()
 
 
 def set_clock(place: Place, seconds: float) -> None:
@@ -112,19 +125,22 @@ def clocked(place: Place) -> Place:
 
 
 def results(place: Place, number: int) -> list[str]:
-    return [run["result"] for run in place.event(number)["deliveries"][0]["runs"]]
+    return [run["result"] for delivery in place.event(number)["deliveries"] for run in delivery["runs"]]
 
 
-def test_a_worker_that_slept_longer_than_its_lease_loses_it(place: Place, another: Callable[[], None]) -> None:
+def test_a_worker_that_slept_longer_than_its_lease_loses_it(
+    place: Place, another: Callable[[], Callable[[], None]]
+) -> None:
     """SIGSTOP in the middle of a handler: another worker does the work; after SIGCONT the sleeper changes nothing."""
     place.only_handler("sleeper", SLEEPER)
     place.configure(worker="lease = 1.0")
     place.start()
     number = place.send("roomz")[0]["answer"]["id"]
-    pid = int(eventually(lambda: notes(place, "asleep"), "the handler sleeps")[0])
-    another()
+    pid, since = int(eventually(lambda: notes(place, "asleep"), "the handler sleeps")[0]), time.time()
+    end_other = another()
     before = place.until_status(number, "succeeded")
     os.kill(pid, signal.SIGCONT)
+    place.witness.disturbed("stop", pid, since)
     eventually(lambda: "delivery.lease_lost" in place.log_text(), "the sleeper notices")
     after = place.event(number)
     assert ["lost", "succeeded"] == results(place, number)
@@ -134,15 +150,17 @@ def test_a_worker_that_slept_longer_than_its_lease_loses_it(place: Place, anothe
         after["deliveries"][0]["crashes"],
     )
     assert (before["status"], 1) == (after["status"], place.log_text().count("event=delivery.lease_lost"))
+    end_other()
+    place.prove()
 
 
-def test_setting_the_clock_forward_doubles_nothing(clocked: Place, another: Callable[[], None]) -> None:
+def test_setting_the_clock_forward_doubles_nothing(clocked: Place, another: Callable[[], Callable[[], None]]) -> None:
     """By an hour while a handler runs, and a second worker starts: it leaves the delivery alone."""
     clocked.start()
     number = clocked.send("roomz")[0]["answer"]["id"]
     eventually(lambda: notes(clocked, "begun"), "the handler runs")
     set_clock(clocked, 3600)
-    another()
+    end_other = another()
     second = clocked.send("roomz")[0]["answer"]["id"]
     eventually(lambda: len(notes(clocked, "begun")) == 2, "the second event is begun, so the sweep is done")
     (clocked.folder / "go").touch()
@@ -150,9 +168,11 @@ def test_setting_the_clock_forward_doubles_nothing(clocked: Place, another: Call
         clocked.until_status(event, "succeeded")
         assert ["succeeded"] == results(clocked, event)
     assert ["1", "1"] == notes(clocked, "begun")
+    end_other()
+    clocked.prove()
 
 
-def test_setting_the_clock_back_delays_nothing(clocked: Place, another: Callable[[], None]) -> None:
+def test_setting_the_clock_back_delays_nothing(clocked: Place, another: Callable[[], Callable[[], None]]) -> None:
     """By an hour between a failure and its retry: it comes after its pause."""
     for name in ("go", "fail"):
         (clocked.folder / name).touch()
@@ -161,10 +181,12 @@ def test_setting_the_clock_back_delays_nothing(clocked: Place, another: Callable
     number = clocked.send("roomz")[0]["answer"]["id"]
     eventually(lambda: results(clocked, number) == ["retry"], "the first attempt failed")
     set_clock(clocked, 0)
-    another()
+    end_other = another()
     clocked.until_status(number, "succeeded")
     assert ["retry", "succeeded"] == results(clocked, number)
     assert 1 == clocked.log_text().count("event=clock.set_back")
+    end_other()
+    clocked.prove()
 
 
 def test_the_clock_of_the_tests_is_what_the_inbox_sees(clocked: Place) -> None:

@@ -1,5 +1,6 @@
 """Restarts under load, and what SIGTERM does to requests and handlers that are under way."""
 
+import json
 import os
 import signal
 import socket
@@ -18,27 +19,39 @@ provider = "unsigned"
 event_id = ["json:/id"]
 """
 COUNT = """
-import os
 from inbox import Event, handles
+from ._noted import noted
 
 @handles("open")
+@noted
 def count(event: Event) -> None:
-    file = os.open("runs.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, event.key.encode() + b"\\n")
-    os.close(file)
+    pass
 """
 LONG = """
 import time
 from pathlib import Path
 from inbox import Event, handles
+from ._noted import noted
 
 @handles("roomz")
+@noted
 def long(event: Event) -> str:
     Path("begun").touch()
     while event.attempt == 1:
         time.sleep(0.05)
     return "done"
 """
+
+
+def content(key: str) -> bytes:
+    return b'{"id": "%s"}' % key.encode()
+
+
+def tell(place: Place, key: str, body: bytes, answer: bytes) -> None:
+    """Write down what a sender was answered."""
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    outcome = str(told.get("status") or told.get("error"))
+    place.witness.told("open", key, body, int(answer.split()[1]), outcome, told.get("id", 0))
 
 
 class Sender(threading.Thread):
@@ -50,9 +63,9 @@ class Sender(threading.Thread):
 
     IDLE = 0.1
 
-    def __init__(self, port: int, name: str, *, keep: bool) -> None:
+    def __init__(self, place: Place, name: str, *, keep: bool) -> None:
         super().__init__(name=name, daemon=True)
-        self.port = port
+        self.place = place
         self.keep = keep
         self.acknowledged: list[str] = []
         self.dropped: list[str] = []
@@ -62,7 +75,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         while not self.ended.is_set():
             try:
-                connection = socket.create_connection(("127.0.0.1", self.port), 10)
+                connection = socket.create_connection(("127.0.0.1", self.place.port), 10)
             except OSError:
                 self.ended.wait(0.02)
                 continue
@@ -78,30 +91,37 @@ class Sender(threading.Thread):
             try:
                 answer = self._exchange(connection, key)
             except (OSError, EOFError) as error:
+                self.place.witness.told("open", key, content(key), 0, type(error).__name__, 0)
                 if not idle:
                     self.dropped.append(f"{key}: {error!r}")
                 return
             last = time.monotonic()
+            tell(self.place, key, content(key), answer)
             if answer.startswith(b"HTTP/1.1 200 "):
                 self.acknowledged.append(key)
             if b"connection: close" in answer.lower():
                 self.closed += self.keep
                 return
-            self.ended.wait(0.005)
+            self.ended.wait(0.02)
 
     def _exchange(self, connection: socket.socket, key: str) -> bytes:
-        body = b'{"id": "%s"}' % key.encode()
+        body = content(key)
         kept = b"" if self.keep else b"Connection: close\r\n"
         head = b"POST /in/open HTTP/1.1\r\nHost: inbox\r\nContent-Length: %d\r\n%s\r\n" % (len(body), kept)
         connection.settimeout(20)
         connection.sendall(head + body)
-        answer = b""
-        while b"}" not in answer:
-            part = connection.recv(65536)
-            if not part:
-                raise EOFError("closed without an answer")
-            answer += part
-        return answer
+        return receive(connection)
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return the whole answer. Raises EOFError."""
+    answer = b""
+    while b"}" not in answer:
+        part = connection.recv(65536)
+        if not part:
+            raise EOFError("closed without an answer")
+        answer += part
+    return answer
 
 
 def restart(place: Place, child: str) -> None:
@@ -116,11 +136,6 @@ def restart(place: Place, child: str) -> None:
         eventually(lambda: place.log_text().count("handlers.loaded") > loads, "the worker is there")
 
 
-def ran(place: Place) -> Counter[str]:
-    path = place.folder / "runs.txt"
-    return Counter(path.read_text().split()) if path.exists() else Counter()
-
-
 def test_rolling_restarts_drop_no_request_and_no_event(place: Place) -> None:
     """Receiver and worker by themselves, then everything: each request is answered or its connection refused.
 
@@ -129,7 +144,7 @@ def test_rolling_restarts_drop_no_request_and_no_event(place: Place) -> None:
     place.only_handler("count", COUNT)
     place.configure(sources=SOURCES)
     place.start()
-    senders = [Sender(place.port, f"{'kept' if n % 2 else 'new'}{n}", keep=bool(n % 2)) for n in range(4)]
+    senders = [Sender(place, f"{'kept' if n % 2 else 'new'}{n}", keep=bool(n % 2)) for n in range(4)]
     for sender in senders:
         sender.start()
     restart(place, "receiver")
@@ -142,15 +157,17 @@ def test_rolling_restarts_drop_no_request_and_no_event(place: Place) -> None:
         sender.ended.set()
         sender.join(30)
     assert [] == [drop for sender in senders for drop in sender.dropped]
-    acknowledged = {key for sender in senders for key in sender.acknowledged}
-    eventually(lambda: acknowledged <= ran(place).keys(), "everything is handled")
-    assert {1} == set(ran(place).values())
     assert all(sender.closed > 0 for sender in senders if sender.keep), "a polite end of kept connections"
+    place.prove()
+    ran = Counter(effect.key for effect in place.witness.effects("end"))
+    assert {key for sender in senders for key in sender.acknowledged} <= ran.keys()
+    assert {1} == set(ran.values())
 
 
 @pytest.mark.parametrize("last", [b'"t"}', b""])
 def test_a_request_that_is_under_way_is_answered_before_the_end(place: Place, last: bytes) -> None:
     """Its second half comes after SIGTERM; one that never becomes complete keeps nobody from stopping."""
+    place.only_handler("count", COUNT)
     place.configure(sources=SOURCES)
     place.start()
     with socket.create_connection(("127.0.0.1", place.port), 20) as connection:
@@ -160,8 +177,11 @@ def test_a_request_that_is_under_way_is_answered_before_the_end(place: Place, la
         time.sleep(0.1)
         if last:
             connection.sendall(last)
-            assert b"HTTP/1.1 200" in connection.recv(65536)
+            answer = receive(connection)
+            assert b"HTTP/1.1 200" in answer
+            tell(place, "t", b'{"id":"t"}', answer)
     assert 0 == place.stop()
+    place.prove()
 
 
 def test_a_handler_that_takes_too_long_to_stop_is_interrupted(place: Place) -> None:
@@ -179,3 +199,4 @@ def test_a_handler_that_takes_too_long_to_stop_is_interrupted(place: Place) -> N
     place.start()
     (delivery,) = place.until_status(number, "succeeded")["deliveries"]
     assert (0, ["interrupted", "succeeded"]) == (delivery["crashes"], [run["result"] for run in delivery["runs"]])
+    place.prove()

@@ -3,16 +3,19 @@
 import os
 import signal
 
+from tests.acceptance.crowd import send, settle
 from tests.acceptance.place import Place, descendants
 
 
 def test_a_receiver_that_does_not_react_is_killed(place: Place) -> None:
     """The process that answers is stuck: it is given time for its requests, and then the receiver ends all the same."""
-    place.configure(server="patience = 0.1")
+    settle(place, server="patience = 0.1")
     place.start("serve")
+    assert 200 == send(place, "before").status
     stuck = descendants(place.pid)
     assert stuck
     for pid in stuck:
         os.kill(pid, signal.SIGSTOP)
     place.stop()
     assert [] == [pid for pid in stuck if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110
+    place.prove()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.store.sqlite import open_archive
 from tests.acceptance.place import Place
 
 
@@ -44,7 +45,7 @@ def older(path: Path) -> None:
 def test_an_unusable_database_is_refused(place: Place, change: Callable[[Path], None], message: str) -> None:
     """`run`, `serve`, `worker` and the owner's commands: exit code 1, one line, not a byte changed."""
     place.configure()
-    place.inbox("events")
+    open_archive(place.settings.database).close()
     path = place.folder / "inbox.db"
     change(path)
     before = path.read_bytes()

@@ -38,7 +38,7 @@ def database(inbox: Inbox) -> Iterator[sqlite3.Connection]:
 def look(inbox: Inbox, later: float = 1.0, **options: Any) -> list[Finding]:
     """Return what is found so many seconds later."""
     inbox.runtime.__dict__.pop("registry", None)
-    examined = examine(inbox.runtime.settings.database, now=NOW + later, **options)
+    examined = examine(inbox.runtime.settings.database, now=NOW + later, steady=inbox.clock.steady() + later, **options)
     return list(contents.look(inbox.runtime, examined, NOW + later))
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     """As the store itself does."""
     (tmp_path / "inbox.db").write_text("text" * 2000)
     with pytest.raises(StoreUnusable):
-        examine(tmp_path / "inbox.db", now=NOW)
+        examine(tmp_path / "inbox.db", now=NOW, steady=NOW)
 
 
 def test_a_database_too_large_to_be_searched_is_a_warning(inbox: Inbox, database: sqlite3.Connection) -> None:
@@ -115,7 +115,7 @@ def test_another_journal_mode_is_a_problem(inbox: Inbox, database: sqlite3.Conne
     """Somebody changed it by hand."""
     inbox.close()
     assert ("delete",) == database.execute("PRAGMA journal_mode = DELETE").fetchone()
-    examined = examine(inbox.runtime.settings.database, now=NOW)
+    examined = examine(inbox.runtime.settings.database, now=NOW, steady=NOW)
     assert "delete" == examined.journal
     assert ("problem", "database") in levels(list(contents.look(inbox.runtime, examined, NOW)))
 
@@ -146,6 +146,20 @@ def test_deliveries_of_a_worker_that_is_gone_are_a_problem(inbox: Inbox, handler
     assert work.claim(delivery, token="t", worker="w", at=NOW, lease=30.0) is not None
     assert [] == levels(look(inbox, later=329.0))
     assert "1 deliveries were left by a worker that is gone" in of(look(inbox, later=331.0), "backlog")[0].found
+
+
+def test_a_clock_that_is_set_makes_nobody_look_gone(inbox: Inbox, handlers: Path) -> None:
+    """A lease ends by the steady clock: a worker that holds one is there, an hour ahead or back; and the other way."""
+    (handlers / "own.py").write_text(FAILING)
+    answer = inbox.receive("roomz")
+    inbox.dispatcher.route(answer.id)
+    delivery = inbox.event(answer.id)["deliveries"][0]["id"]
+    work, steady = inbox.dispatcher._work, inbox.clock.steady()
+    assert work.claim(delivery, token="t", worker="w", at=NOW, lease=30.0, steady=steady) is not None
+    path = inbox.runtime.settings.database
+    assert (0, None) == examine(path, now=NOW + 3600, steady=steady + 29).abandoned
+    assert (1, NOW - 3600 - 400) == examine(path, now=NOW - 3600, steady=steady + 430).abandoned
+    assert (1, NOW + 30) == examine(path, now=NOW + 3600, steady=1.0).abandoned
 
 
 def test_dead_events_are_a_warning(inbox: Inbox, handlers: Path) -> None:
@@ -200,7 +214,7 @@ def test_a_store_that_may_hardly_grow_is_a_warning(inbox: Inbox, database: sqlit
     size = inbox.runtime.settings.database.stat().st_size
     for limit, found in ((0, []), (size * 2, []), (size, [("warning", "database")])):
         inbox.runtime.settings = replace(inbox.runtime.settings, inbox=InboxSettings(max_store_bytes=limit))
-        examined = examine(inbox.runtime.settings.database, now=NOW)
+        examined = examine(inbox.runtime.settings.database, now=NOW, steady=NOW)
         assert found == levels([*contents._size(inbox.runtime, examined)])
 
 
@@ -217,8 +231,8 @@ def test_the_newest_time_is_that_of_events_runs_and_handlers(inbox: Inbox, handl
     """So that a clock that was set back shows."""
     inbox.receive("roomz")
     path = inbox.runtime.settings.database
-    assert NOW == examine(path, now=NOW).newest
+    assert NOW == examine(path, now=NOW, steady=NOW).newest
     inbox.advance(50)
     (handlers / "own.py").write_text(FAILING)
     inbox.run()
-    assert NOW + 50 == examine(path, now=NOW).newest
+    assert NOW + 50 == examine(path, now=NOW, steady=NOW).newest

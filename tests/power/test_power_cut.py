@@ -1,11 +1,14 @@
 """The power goes while the real receiver and worker run: what was acknowledged is in everything the disk could show."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 from inbox.store.sqlite import open_archive
+from inbox.torture.journal import EFFECTS
 from tests.power.conftest import EVENTS, Recorded
 from tests.power.disk import Disk, State
 from tests.power.recording import Operation
@@ -18,6 +21,12 @@ COMMIT = slice(4, 8)
 # What was not routed is found by the sweep; what was routed has its deliveries: nothing is in between.
 _STRAY = """
 SELECT id FROM events WHERE status != 'received' AND id NOT IN (SELECT event_id FROM deliveries)
+"""
+
+
+_ENDED = """
+SELECT event_id, handler, number FROM attempts JOIN deliveries ON deliveries.id = delivery_id
+WHERE result != 'running'
 """
 
 
@@ -160,11 +169,30 @@ def test_after_the_cut_everything_acknowledged_is_run(recorded: Recorded, tmp_pa
     for path in place.folder.glob("*.db*"):
         path.unlink()
     next(disk.states(Random(SEED), 0)).lay_down(place.folder)
+    recall(recorded, cut)
     wanted = [event for event, at in recorded.recording.acknowledged.items() if at < cut]
     place.start("run")
     for event in wanted:
         place.until_status(event, "succeeded")
-    place.stop()
+    place.prove()
     archive = open_archive(place.folder / "inbox.db")
     assert [recorded.traced.bodies[event] for event in wanted] == [archive.request(event).body for event in wanted]
     archive.close()
+
+
+def recall(recorded: Recorded, cut: int) -> None:
+    """Write down what senders know at the cut, and of what handlers did only what the disk remembers.
+
+    Whoever was not answered before it does not know. What ran and is forgotten will run again, as the same attempt.
+    """
+    place = recorded.traced.place
+    for event, body in recorded.traced.bodies.items():
+        told = (200, "accepted", event) if recorded.recording.acknowledged[event] < cut else (0, "PowerCut", 0)
+        place.witness.told("roomz", json.loads(body)["id"], body, *told)
+    place.witness.disturbed("stall", 0, since=0.0)
+    with closing(sqlite3.connect(place.folder / "inbox.db")) as connection:
+        known = {tuple(row) for row in connection.execute(_ENDED)}
+    path = place.folder / EFFECTS
+    effects = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [effect for effect in effects if (effect["event"], effect["handler"], effect["attempt"]) in known]
+    path.write_text("".join(json.dumps(effect) + "\n" for effect in kept))

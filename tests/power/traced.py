@@ -20,8 +20,10 @@ from tests.power.recording import tracing
 CLIENTS = 6
 HANDLER = """
 from inbox import Event, handles
+from ._noted import noted
 
 @handles("roomz")
+@noted
 def seen(event: Event) -> str:
     return event.key
 """

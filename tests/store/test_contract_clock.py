@@ -33,6 +33,15 @@ def test_a_lease_from_before_the_machine_started_has_ended(store: SqliteStore) -
     assert _steady(store, number, "t2", at=200.0, steady=12.0)
 
 
+def test_a_lease_is_not_taken_by_who_looked_at_the_clock_before(store: SqliteStore) -> None:
+    """Two workers that are woken at once: the one whose UPDATE comes second may have the earlier time."""
+    (number,) = routed(store, at=100.0)
+    assert _steady(store, number, "t1", at=100.0, steady=50_000.0)
+    for late in (0.001, 30.0):
+        assert not _steady(store, number, "t2", at=100.0, steady=50_000.0 - late)
+        assert [] == store.work.waiting(100.0, 10, 50_000.0 - late)
+
+
 def test_pauses_that_began_later_than_now_begin_now(store: SqliteStore) -> None:
     """Retries keep their length, what was due at once is due at once; the others stay, and so does what ended."""
     late, due, early, ended = (

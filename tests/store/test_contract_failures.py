@@ -51,6 +51,7 @@ READS: dict[str, Call] = {
     "Archive.backlog": lambda store: store.archive.backlog(),
     "Archive.refusals": lambda store: store.archive.refusals(None, 10),
     "Archive.held": lambda store: store.archive.held("acme", 0, 10),
+    "Archive.list_held": lambda store: store.archive.list_held("acme"),
     "Archive.handlers": lambda store: store.archive.handlers(),
     "Archive.replays": lambda store: list(store.archive.replays(10)),
 }

@@ -27,6 +27,19 @@ def test_held_request_is_given_back_as_it_came(store: SqliteStore) -> None:
     ]
 
 
+def test_held_requests_are_listed_without_their_bodies(store: SqliteStore) -> None:
+    """Oldest first, of one source or of all; what is dropped is gone from the list."""
+    for source, body in (("acme", b"1"), ("other", b"22"), ("acme", b"333")):
+        store.inlet.add_refusal(held(body, source=source, at=123.5))
+    rows = store.archive.list_held("acme")
+    assert [("acme", 123.5, "PUT", 1), ("acme", 123.5, "PUT", 3)] == [
+        (row["source"], row["at"], row["method"], row["size"]) for row in rows
+    ]
+    assert [1, 2, 3] == [row["size"] for row in sorted(store.archive.list_held(None), key=lambda row: row["id"])]
+    store.archive.drop_held(rows[0]["id"])
+    assert [3] == [row["size"] for row in store.archive.list_held("acme")]
+
+
 def test_refusal_that_is_not_to_be_held_is_not(store: SqliteStore) -> None:
     """Only what asks for it is kept."""
     assert store.inlet.add_refusal(refusal()) is False

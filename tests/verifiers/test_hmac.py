@@ -1,5 +1,7 @@
 """HMAC in its variants, against signatures that others published."""
 
+import hashlib
+import hmac
 import json
 import re
 from dataclasses import replace
@@ -169,6 +171,67 @@ def test_id_is_signed() -> None:
     assert refusal(WITH_ID, request.with_headers({"X-Id": ""})).reason == "missing"
 
 
+def signed_by_hand(id: str, stamp: str, body: str, *, of: str) -> Request:
+    """Return a request with this id, timestamp and body, and a signature of other content."""
+    digest = hmac.new(b"mysecret", of.encode(), hashlib.sha256).hexdigest()
+    return Request(body=body.encode()).with_headers(
+        {"X-Id": id, "X-Webhook-Timestamp": stamp, "X-Webhook-Signature": f"sha256={digest}"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("signed", "of", "one", "other"),
+    [
+        # the signed bytes, and two ways to cut them into id, timestamp and body
+        (
+            "{id}.{timestamp}.{body}",
+            "x.1700000001.1700000000.{}",
+            ("x.1700000001", "1700000000", "{}"),
+            ("x", "1700000001", "1700000000.{}"),
+        ),
+        (
+            "{id}.{timestamp}.{body}",
+            "x.1700000001.y.1700000000.{}",
+            ("x.1700000001.y", "1700000000", "{}"),
+            ("x", "1700000001", "y.1700000000.{}"),
+        ),
+        (
+            "{id}.{timestamp}.{body}",
+            "x.1700000001.1700000000.2",
+            ("x.1700000001", "1700000000", "2"),
+            ("x", "1700000001", "1700000000.2"),
+        ),
+        (
+            "{id}|{timestamp}:{body}",
+            "x|1700000001:y|1700000000:z",
+            ("x|1700000001:y", "1700000000", "z"),
+            ("x", "1700000001", "y|1700000000:z"),
+        ),
+        (
+            "{body}.{timestamp}.{id}",
+            "{}.1700000000.1700000001.x",
+            ("1700000001.x", "1700000000", "{}"),
+            ("x", "1700000001", "{}.1700000000"),
+        ),
+    ],
+)
+def test_bytes_cannot_be_moved_between_id_and_timestamp(
+    signed: str, of: str, one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    """Signed bytes that can be read in two ways are refused in both: nobody knows which the sender meant."""
+    verifier = replace(WITH_ID, signed=signed)
+    for read in (one, other):
+        assert "malformed" == refusal(verifier, signed_by_hand(*read, of=of), at=1700000000.0).reason
+
+
+@pytest.mark.parametrize("id", ["evt_1", "a.b", "3f2.c4", "1700000001.x", "x.17y", "v1.2-3"])
+@pytest.mark.parametrize("body", ["{}", '{"at": "x.1700000001.y"}', "1.5", "text.5.text"])
+def test_ids_and_bodies_with_full_stops_are_believed(id: str, body: str) -> None:
+    """Unless what follows one could be a timestamp; the signature is made with plain hmac."""
+    request = signed_by_hand(id, "1700000000", body, of=f"{id}.1700000000.{body}")
+    assert WITH_ID.verify(request, [KEY], at=1700000000.0).whole
+
+
 def test_text_around_the_placeholders_is_signed() -> None:
     """Slack's template has text of its own before the timestamp."""
     slack = Hmac(
@@ -250,6 +313,10 @@ def test_deep_body_is_not_rewritten(depth: int, spellings: int) -> None:
         ({"signed": "{body}{url}"}, "may contain {timestamp} and {id}"),
         ({"signed": "{timestamp}.{body}"}, "timestamp_header is needed"),
         ({"signed": "{id}.{body}"}, "id_header is needed"),
+        (
+            {"signed": "{id}0{timestamp}.{body}", "id_header": "X-Id", "timestamp_header": "X-Time"},
+            "needs text that is no digit between {id} and {timestamp}",
+        ),
         ({"list_keys": ("t",)}, "list_keys must be two"),
         ({"tolerance": 0.0}, "tolerance must be"),
         ({"tolerance": float("nan")}, "tolerance must be"),

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from inbox.config import ServerSettings
 from inbox.errors import InboxError, StoreUnavailable
 from inbox.models import Request
 from inbox.testing import SECRET, Inbox
+from inbox.wakes import Wakes
 from inbox.web import create_app
+from inbox.web.body import FORGOTTEN
 from inbox.web.statuses import STATUSES
 
 GOOD = {"id": "one", "type": "workspace.presence.changed", "timestamp": "2026-01-01T00:00:00Z"}
@@ -141,29 +143,29 @@ def test_wrong_method_is_405(client: FlaskClient, inbox: Inbox, method: str) -> 
     assert "method_not_allowed" == refused(inbox)["code"]
 
 
-def test_a_declared_length_over_max_body_is_413_without_reading(client: FlaskClient, inbox: Inbox) -> None:
-    """The Content-Length is enough to refuse."""
+class Endless:
+    """A body that goes on for as long as it is read."""
 
-    class Untouchable:
-        def read(self, *_: object) -> bytes:
-            raise AssertionError("the body was read")
+    taken = 0
 
-    answer = client.post("/in/small", environ_overrides={"wsgi.input": Untouchable(), "CONTENT_LENGTH": "11"})
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0, "an unlimited read"
+        self.taken += size
+        return b"x" * size
+
+
+@pytest.mark.parametrize(("length", "taken"), [(FORGOTTEN, FORGOTTEN), (FORGOTTEN + 1, 0)])
+def test_a_declared_length_over_max_body_is_413(client: FlaskClient, inbox: Inbox, length: int, taken: int) -> None:
+    """The Content-Length is enough to refuse; what is not too long is read and forgotten, for the sender's sake."""
+    body = Endless()
+    answer = client.post("/in/small", environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(length)})
     assert (413, {"error": "body_too_large"}) == (answer.status_code, answer.json)
     assert "max_body = 10" in refused(inbox)["diagnosis"]
-    assert [] == inbox.events()
+    assert ([], taken) == (inbox.events(), body.taken)
 
 
 def test_an_undeclared_length_is_read_no_further_than_max_body(client: FlaskClient, inbox: Inbox) -> None:
     """A chunked body is refused one byte after the limit, however long it goes on."""
-
-    class Endless:
-        taken = 0
-
-        def read(self, size: int = -1) -> bytes:
-            assert size >= 0, "an unlimited read"
-            self.taken += size
-            return b"x" * size
 
     stream = Endless()
     overrides = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
@@ -315,12 +317,13 @@ def test_a_header_secret_is_nowhere(client: FlaskClient, inbox: Inbox, logs: lis
 def test_a_failing_queue_is_logged_and_not_answered(client: FlaskClient, inbox: Inbox, logs: list[Any]) -> None:
     """The event is on disk, so the answer is 200; the sweep finds it later."""
 
-    def broken(event_id: int) -> None:
+    def broken(event_ids: Sequence[int]) -> None:
         raise OSError("no space for the queue")
 
-    inbox.runtime.receiver._wake = broken
+    inbox.runtime.receiver._wake = wakes = Wakes(broken)
     assert 200 == post(client, "roomz", inbox.signed("roomz", GOOD)).status_code
-    assert ["queue.wake_failed", "event.accepted"] == names(logs)
+    wakes.close()
+    assert ["event.accepted", "queue.wake_failed"] == sorted(names(logs))
     assert 1 == inbox.sweep()
 
 

@@ -152,6 +152,12 @@ class SqliteArchive:
         rows = self._connection.rows(sql, (source, after, limit))
         return [(row["id"], row["at"], stored_request(row)) for row in rows]
 
+    def list_held(self, source: str | None) -> list[dict[str, Any]]:
+        """See Archive."""
+        where = "WHERE source = ?" if source is not None else ""
+        sql = f"SELECT id, source, at, expires_at, method, remote, length(body) AS size FROM held {where} ORDER BY id"
+        return [dict(row) for row in self._connection.rows(sql, (source,) if source is not None else ())]
+
     def drop_held(self, held_id: int) -> None:
         """See Archive."""
         with self._connection.write() as connection:

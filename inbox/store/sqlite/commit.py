@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from inbox.errors import StoreUnavailable
 
@@ -20,12 +20,16 @@ MOMENT = 0.05
 """Seconds that one caller gets to end a stall before the others are refused."""
 
 
-class Ticket(Generic[Item, Result]):
-    """An item on its way: it has a `result` or an `error` when `done` is called with it, in the writer's thread."""
+Done: TypeAlias = Callable[[Result | None, BaseException | None], None]
+"""Called in the writer's thread, with the result of an item that is committed, or the error of one that is not."""
+
+
+class _Ticket(Generic[Item, Result]):
+    """An item on its way."""
 
     __slots__ = ("deadline", "done", "error", "item", "result", "size")
 
-    def __init__(self, item: Item, size: int, done: Callable[["Ticket[Item, Result]"], None]) -> None:
+    def __init__(self, item: Item, size: int, done: Done[Result]) -> None:
         self.item = item
         self.size = size
         self.done = done
@@ -73,7 +77,7 @@ class GroupCommit(Generic[Item, Result]):
         self._since = 0.0
         self._busy = False
         self._stalled = False
-        self._waiting: deque[Ticket[Item, Result]] = deque()
+        self._waiting: deque[_Ticket[Item, Result]] = deque()
         self._work = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
 
@@ -84,7 +88,7 @@ class GroupCommit(Generic[Item, Result]):
         """
         written = threading.Lock()
         written.acquire()
-        ticket = self.submit(item, lambda ticket: written.release(), spare=spare)
+        ticket = self.submit(item, lambda result, error: written.release(), spare=spare)
         if not written.acquire(timeout=max(0.0, ticket.deadline - time.monotonic())):
             self.give_up_late()
             written.acquire()
@@ -92,16 +96,14 @@ class GroupCommit(Generic[Item, Result]):
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
 
-    def submit(
-        self, item: Item, done: Callable[[Ticket[Item, Result]], None], *, spare: bool = False
-    ) -> Ticket[Item, Result]:
+    def submit(self, item: Item, done: Done[Result], *, spare: bool = False) -> _Ticket[Item, Result]:
         """Have an item written, and `done` called when it is; `give_up_late` ends the wait of one that gets no turn.
 
         Raises StoreUnavailable if it is not even taken.
         """
         if self._process != os.getpid():
             self._begin()
-        ticket = Ticket(item, self._size(item), done)
+        ticket: _Ticket[Item, Result] = _Ticket(item, self._size(item), done)
         with self._mutex:
             now = time.monotonic()
             if self._busy:
@@ -132,7 +134,7 @@ class GroupCommit(Generic[Item, Result]):
             self._work.release()
             writer.join()
 
-    def _admit(self, ticket: Ticket[Item, Result], share: int, now: float) -> None:
+    def _admit(self, ticket: _Ticket[Item, Result], share: int, now: float) -> None:
         """Raise StoreUnavailable if there is no place to wait, or if nothing moves."""
         if now - self._since > (MOMENT if self._stalled else self._patience):
             raise self._stall()
@@ -160,7 +162,7 @@ class GroupCommit(Generic[Item, Result]):
                 self._end(batch)
             # `_busy` is over since `_next` found nothing: whoever comes now releases `_work`.
 
-    def _next(self) -> list[Ticket[Item, Result]]:
+    def _next(self) -> list[_Ticket[Item, Result]]:
         """Return those that are to be written now; none ends being busy."""
         with self._mutex:
             batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
@@ -168,7 +170,7 @@ class GroupCommit(Generic[Item, Result]):
             self._busy, self._since = bool(batch), time.monotonic()
         return batch
 
-    def _end(self, batch: list[Ticket[Item, Result]]) -> None:
+    def _end(self, batch: list[_Ticket[Item, Result]]) -> None:
         """Tell those whose batch it was; if it failed after all its patience, those that wait as well."""
         with self._mutex:
             failed = isinstance(batch[0].error, StoreUnavailable)
@@ -181,7 +183,7 @@ class GroupCommit(Generic[Item, Result]):
                 self._bytes = 0
         _tell(batch)
 
-    def _commit(self, batch: list[Ticket[Item, Result]]) -> None:
+    def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
         try:
             results = self._write([ticket.item for ticket in batch])
         except StoreUnavailable as error:
@@ -200,6 +202,6 @@ class GroupCommit(Generic[Item, Result]):
             ticket.result = result
 
 
-def _tell(tickets: Sequence[Ticket[Item, Result]]) -> None:
+def _tell(tickets: Sequence[_Ticket[Item, Result]]) -> None:
     for ticket in tickets:
-        ticket.done(ticket)
+        ticket.done(ticket.result, ticket.error)

@@ -9,7 +9,12 @@ from typing import Any, Self
 from inbox.store.sqlite.connection import translated
 
 _DUE = "FROM deliveries WHERE status IN ('pending', 'retrying')"
-_ABANDONED = "FROM deliveries WHERE status = 'running' AND lease_until < :now"
+# A lease runs out by the steady clock, as in work.py; one from before the machine's start by the time for people.
+_ABANDONED = """
+SELECT count(*), min(CASE WHEN steady_until <= :steady THEN :now - (:steady - steady_until)
+                          ELSE min(lease_until, :now) END) FROM deliveries
+WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)
+"""
 _UNROUTED = "FROM events WHERE status = 'received'"
 # The newest of each kind, each by its index or the end of its table.
 _NEWEST = """
@@ -77,8 +82,8 @@ class Examined:
     forwarded: bool = False
 
 
-def examine(path: Path, *, now: float, seconds: float = 5.0) -> Examined:
-    """Return what is in the database; the search for damage ends after so many seconds.
+def examine(path: Path, *, now: float, steady: float, seconds: float = 5.0) -> Examined:
+    """Return what is in the database at this time, also on the steady clock; damage is searched for so many seconds.
 
     Raises StoreUnavailable and StoreUnusable.
     """
@@ -90,7 +95,7 @@ def examine(path: Path, *, now: float, seconds: float = 5.0) -> Examined:
                 _one(connection, "PRAGMA journal_mode"),
                 damage,
                 checked,
-                **_contents(connection, now) if not damage else {},
+                **_contents(connection, now, steady) if not damage else {},
             )
         finally:
             connection.close()
@@ -112,15 +117,13 @@ def _check(connection: sqlite3.Connection, seconds: float) -> tuple[list[str], b
     return ([] if found == ["ok"] else found), True
 
 
-def _contents(connection: sqlite3.Connection, now: float) -> dict[str, Any]:
+def _contents(connection: sqlite3.Connection, now: float, steady: float) -> dict[str, Any]:
     size, span = connection.execute(_GROWTH).fetchone()
     return {
         "newest": _one(connection, _NEWEST),
         "unrouted": tuple(connection.execute(f"SELECT count(*), min(received_at) {_UNROUTED}").fetchone()),
         "overdue": tuple(connection.execute(f"SELECT count(*), min(due_at) {_DUE} AND due_at < ?", (now,)).fetchone()),
-        "abandoned": tuple(
-            connection.execute(f"SELECT count(*), min(lease_until) {_ABANDONED}", {"now": now}).fetchone()
-        ),
+        "abandoned": tuple(connection.execute(_ABANDONED, {"now": now, "steady": steady}).fetchone()),
         "dead": _one(connection, "SELECT count(*) FROM events WHERE status = 'dead'"),
         "growth": size / span if span and span > 3600 else 0.0,
         "forwarded": bool(_one(connection, _FORWARDED)),

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TypeAlias
 
 from inbox.models import NewEvent, Refusal, Stored
-from inbox.store.sqlite.commit import GroupCommit, Ticket
+from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_batch
 from inbox.store.sqlite.refused import put_refusal
@@ -101,7 +101,7 @@ class SqliteInlet:
         self._commit.close()
         self._connection.close()
 
-    def submit(self, item: Item, done: Callable[[Ticket[Item, Stored | bool]], None]) -> None:
+    def submit(self, item: Item, done: Done[Stored | bool]) -> None:
         """See Inlet."""
         self._commit.submit(item, done, spare=isinstance(item, Refusal))
 

@@ -22,13 +22,14 @@ ON CONFLICT (event_id, handler, replay_id) DO NOTHING
 RETURNING id
 """
 # One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever held it. A lease that begins in
-# the future of the steady clock was given before the machine started anew.
+# the future of the steady clock was given before the machine started anew: by more than another worker, who looked at
+# the clock earlier and then waited for the write lock, could be behind.
 _CLAIM = """
 UPDATE deliveries
 SET crashes = crashes + (status = 'running'), status = 'running', token = :token, worker = :worker,
     lease_until = :at + :lease, steady_until = :steady + :lease, lease = :lease, attempts = attempts + 1
 WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
-                    OR (status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)))
+                    OR (status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)))
 RETURNING event_id, handler, attempts, crashes, created_at, replay_id
 """
 _CRASHED = "UPDATE attempts SET result = 'crashed', finished_at = ? WHERE delivery_id = ? AND result = 'running'"
@@ -69,7 +70,7 @@ _WAITING = """
 SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= :until
 UNION ALL
 SELECT id, CASE WHEN steady_until <= :steady THEN :until - (:steady - steady_until) ELSE 0.0 END AS at FROM deliveries
-WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)
+WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)
 ORDER BY at LIMIT :limit
 """
 # A pause that began later than now was given before the clock was set back; it begins again.

@@ -1,0 +1,50 @@
+"""What became of a request → what its sender is told: status, JSON, headers. Never why a signature failed."""
+
+import json
+from typing import Any, NamedTuple
+
+import structlog
+
+from inbox.errors import InboxError, Invalid, MethodNotAllowed, Refused, StoreError
+from inbox.ingest import Answer
+from inbox.web.statuses import RETRY_AFTER, STATUSES
+
+log = structlog.get_logger("inbox.web")
+
+
+class Response(NamedTuple):
+    """An answer in the terms of HTTP; `body` is JSON, `headers` are those beside its type and length."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def accepted(answer: Answer) -> Response:
+    """Return what is said of an event that is on disk."""
+    return _json(answer.http_status, {"status": answer.status, "id": answer.id})
+
+
+def refused(error: InboxError, path: str) -> Response:
+    """Return what is said of a request that was not stored."""
+    status = STATUSES[type(error)]
+    if isinstance(error, StoreError):
+        log.error("store.unavailable", error=str(error), path=path)
+        return _json(status, {"error": "unavailable"}, ("Retry-After", str(RETRY_AFTER)))
+    assert isinstance(error, Refused)
+    content: dict[str, Any] = {"error": error.code}
+    if isinstance(error, Invalid):
+        content["violations"] = [{"pointer": item.pointer, "message": item.message} for item in error.violations]
+    if isinstance(error, MethodNotAllowed):
+        return _json(status, content, ("Allow", ", ".join(error.allowed)))
+    return _json(status, content)
+
+
+def failed(error: Exception, path: str) -> Response:
+    """Return what is said when nobody thought of it; nothing was acknowledged, and the log has the traceback."""
+    log.error("request.failed", path=path, exc_info=error)
+    return _json(500, {"error": "internal_error"})
+
+
+def _json(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
+    return Response(status, json.dumps(content).encode() + b"\n", headers)

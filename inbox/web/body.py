@@ -1,0 +1,66 @@
+"""The body of one request, as an ASGI server delivers it: whole, or an error that says what is missing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from inbox.errors import BodyTooLarge, Incomplete, TooSlow
+from inbox.models import Request
+
+FORGOTTEN = 4 * 2**20
+"""Bytes; a body announced to be longer is not read to its end for the sake of an answer."""
+
+
+class Body:
+    """What is still on the wire; all of it has to come within `timeout` seconds."""
+
+    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]], timeout: float) -> None:
+        self._receive = receive
+        self._timeout = timeout
+        self._length: int | None = 0
+        self._more = True
+
+    def announced(self, request: Request) -> None:
+        """Learn from the request's head how long the body is: None if it comes in chunks."""
+        length = request.header("content-length")
+        self._length = int(length) if length else 0 if request.header("transfer-encoding") is None else None
+
+    def expected(self, limit: int) -> int:
+        """Return how many bytes may come. Raises BodyTooLarge if more are announced."""
+        if self._length is not None and self._length > limit:
+            raise BodyTooLarge(limit)
+        return limit if self._length is None else self._length
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises BodyTooLarge, Incomplete or TooSlow."""
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self._more:
+                    parts.append(await self._next())
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise BodyTooLarge(limit)
+        except TimeoutError:
+            self._more = False
+            raise TooSlow(f"{size} bytes came in {self._timeout:g} s; body_timeout is that long") from None
+        if size < (self._length or 0):
+            raise Incomplete(f"Content-Length says {self._length} bytes, {size} came before the connection ended")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def forget(self) -> None:
+        """Read what is left, so that the sender can write to the end, and then read the answer."""
+        left = FORGOTTEN if self._length is None else self._length
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self._more and 0 < left <= FORGOTTEN:
+                    left -= len(await self._next())
+        except (TimeoutError, Incomplete):
+            return
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        self._more = message["type"] == "http.request" and message.get("more_body", False)
+        if message["type"] != "http.request":
+            raise Incomplete("the connection ended before the body did")
+        return bytes(message.get("body", b""))

@@ -1,0 +1,177 @@
+"""The ASGI application: `/in/…` on the event loop, so that no sender, however slow, keeps a thread from another.
+
+It goes the way that `Receiver.flow` describes, as the Flask endpoint does in threads; every other path is Flask's.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from a2wsgi import WSGIMiddleware
+
+from inbox.config import ServerSettings
+from inbox.errors import InboxError
+from inbox.ingest import Answer, Flow, ReadBody, Receiver
+from inbox.models import NewEvent, Refusal, Request, Stored, header_name
+from inbox.store.base import Inlet
+from inbox.web.answers import Response, accepted, failed, refused
+from inbox.web.body import Body
+from inbox.web.mailbox import Mailbox
+from inbox.web.room import Room, Stay
+
+PREFIX = "/in/"
+LARGE = 32_768
+"""Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
+
+TICK = 0.05
+"""Seconds between two looks for those whose time is up."""
+
+Scope = Mapping[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Front:
+    """Takes requests for the Receiver, and hands the others to `pages`.
+
+    `closing` tells whether connections are to be closed after their answer, `answered` is told how long one took.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        inlet: Inlet,
+        server: ServerSettings,
+        pages: WSGIApplication,
+        room: Room,
+        *,
+        closing: Callable[[], bool] = lambda: False,
+        answered: Callable[[str, float], None] = lambda source, seconds: None,
+    ) -> None:
+        self._receiver = receiver
+        self._inlet = inlet
+        self._server = server
+        self._room = room
+        self._closing = closing
+        self._answered = answered
+        self._pages = WSGIMiddleware(pages, workers=server.threads)  # type: ignore[arg-type]
+        self._threads = ThreadPoolExecutor(server.threads, "large")
+        self._written: Mailbox | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or begin and end with the server."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["path"] != PREFIX:
+            begun = time.perf_counter()
+            await self._respond(await self._answer(scope, receive), send)
+            self._answered(scope["path"][len(PREFIX) :].partition("/")[0], time.perf_counter() - begun)
+        else:
+            await self._pages(scope, receive, self._politely(send))  # type: ignore[arg-type]
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        self._written = Mailbox(asyncio.get_running_loop())
+        watch = asyncio.create_task(self._watch())
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        watch.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._inlet.give_up_late()
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        name, _, path = scope["path"][len(PREFIX) :].partition("/")
+        body = Body(receive, self._server.body_timeout)
+        try:
+            request = request_of(scope, path, self._server.trusted_proxies)
+            body.announced(request)
+            return accepted(await self._go(self._receiver.flow(name, request), body))
+        except InboxError as error:
+            response = refused(error, scope["path"])
+        except Exception as error:
+            response = failed(error, scope["path"])
+        await body.forget()
+        return response
+
+    async def _go(self, flow: Flow, body: Body) -> Answer:
+        """Go the way of a request to its end. Raises Refused and StoreError."""
+        stay = Stay(self._room)
+        try:
+            need = next(flow)
+            while True:
+                try:
+                    reply = await (self._read(need, body, stay) if isinstance(need, ReadBody) else self._put(need))
+                except InboxError as error:
+                    need = flow.throw(error)
+                else:
+                    step = partial(flow.send, reply)
+                    need = await self._in_thread(step) if isinstance(reply, bytes) and len(reply) > LARGE else step()
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            stay.end()
+
+    async def _read(self, need: ReadBody, body: Body, stay: Stay) -> bytes:
+        stay.begin(body.expected(need.limit))
+        content = await body.read(need.limit)
+        stay.has(len(content))
+        return content
+
+    async def _put(self, item: NewEvent | Refusal) -> Stored | bool:
+        assert self._written is not None, "the server has not sent lifespan.startup"
+        stored: Stored | bool = await self._written.expect(partial(self._inlet.submit, item))
+        return stored
+
+    async def _in_thread(self, step: Callable[[], Any]) -> Any:
+        """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+
+    async def _respond(self, response: Response, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]
+        headers += [(name.lower().encode(), value.encode()) for name, value in response.headers]
+        await self._politely(send)({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    def _politely(self, send: Send) -> Send:
+        """Return `send`; while the receiver ends, one that announces the end of the connection."""
+        if not self._closing():
+            return send
+
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+            await send(message)
+
+        return last
+
+
+def request_of(scope: Scope, path: str, proxies: int) -> Request:
+    """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = header_name(raw_name.decode("latin-1")), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    client = scope.get("client")
+    remote = client[0] if client else ""
+    return Request(
+        method=scope["method"],
+        path=path,
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(headers.items()),
+        remote=forwarded(headers.get("x-forwarded-for", ""), proxies) or remote,
+    )
+
+
+def forwarded(addresses: str, proxies: int) -> str:
+    """Return the address that the first of so many believed proxies saw, "" if fewer added theirs to the list."""
+    found = [address.strip() for address in addresses.split(",")]
+    return found[-proxies] if 0 < proxies <= len(found) else ""
