@@ -47,14 +47,14 @@ def test_numbers_are_right_after_everything_was_killed(place: Place) -> None:
     place.only_handler("own", HANDLER)
     place.start()
     eventually(lambda: ready(place), "ready")
-    place.send("roomz", "--times", "6")
+    place.send("roomz", 6)
     for name in ("receiver", "worker"):
         os.kill(place.children(f"child={name}")[-1], signal.SIGKILL)
     eventually(lambda: place.log_text().count("child.started") >= 4 and ready(place), "ready again")
-    place.send("roomz", "--times", "4")
-    sources = {"ROOMZ_WEBHOOK_SECRET": "wrong"}
-    place.environment.update(sources)
-    place.send("roomz", ok=False)
+    place.send("roomz", 4)
+    place.environment["ROOMZ_WEBHOOK_SECRET"] = "wrong"
+    place.inbox("send", "roomz", ok=False)
+    del place.environment["ROOMZ_WEBHOOK_SECRET"]
     events = [place.until_status(number, "succeeded") for number in range(1, 11)]
     samples = scraped(place)
     runs = [run for event in events for delivery in event["deliveries"] for run in delivery["runs"]]
