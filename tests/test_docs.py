@@ -40,9 +40,11 @@ def reference() -> str:
 
 
 def _flat(group: click.Group) -> Iterator[tuple[str, click.Command]]:
-    """Yield the commands, and those of a group as `GROUP COMMAND`."""
+    """Yield the commands, and those of a group as `GROUP COMMAND`; the group too, if it does something alone."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield name, command
             yield from ((f"{name} {inner}", found) for inner, found in _flat(command))
         else:
             yield name, command
