@@ -37,6 +37,7 @@ def bind(server: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ip_address(server.host).version == 6 else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _answer_at_once(listening)
     try:
         listening.bind((server.host, server.port))
     except OSError as error:
@@ -61,8 +62,15 @@ def adopt(number: int) -> socket.socket:
     if not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         listening.close()
         raise ConfigError("LISTEN_FDS", f"the socket {number} does not listen; Accept=yes does not work here")
+    _answer_at_once(listening)
     listening.setblocking(False)
     return listening
+
+
+def _answer_at_once(listening: socket.socket) -> None:
+    """Have no answer wait for the sender's acknowledgement of the one before; connections inherit this (Linux)."""
+    if listening.family in (socket.AF_INET, socket.AF_INET6):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def wait_for_port(server: ServerSettings, seconds: float = 2.0) -> None:

@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from inbox import listener
+from inbox.config import ServerSettings
 from inbox.errors import ConfigError
-from tests.acceptance.place import Place, eventually
+from tests.acceptance.place import Place, eventually, free_port
 from tests.needs import program
 
 SOURCES = '[sources.open]\nprovider = "unsigned"\nevent_id = ["json:/id"]\n'
@@ -121,3 +123,21 @@ def test_what_does_not_listen_is_an_error() -> None:
         listener.adopt(reading)
     os.close(reading)
     os.close(writing)
+
+
+def test_no_answer_waits_for_the_senders_acknowledgement() -> None:
+    """Connections inherit that small packets are sent at once."""
+    with listener.bind(ServerSettings(port=free_port())) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()):
+            connection, _ = eventually(lambda: accepted(listening), "the connection is there")
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def accepted(listening: socket.socket) -> Any:
+    """Return a connection and where it comes from, None if there is none yet."""
+    try:
+        return listening.accept()
+    except BlockingIOError:
+        return None
