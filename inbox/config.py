@@ -15,8 +15,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dotenv import dotenv_values
 
+from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
+from inbox.retention_settings import RetentionSettings
 
 FILE = "inbox.toml"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -50,6 +52,7 @@ class ServerSettings:
     patience: float = 5.0
     max_waiting: int = 512
     max_waiting_bytes: int = 67_108_864
+    metrics: Literal["off", "loopback", "everyone"] = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +64,6 @@ class WorkerSettings:
     grace: float = 5.0
     max_crashes: int = 3
     shutdown_timeout: float = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetentionSettings:
-    """[retention]: seconds (or bytes) for which what is finished stays, 0 is for ever; a source can have its own.
-
-    `keep_statuses` are never pruned; `pause` is how many times as long as it wrote pruning lets the others write.
-    """
-
-    keep_bodies: float = 0.0
-    keep_body_bytes: int = 0
-    keep_attempts: float = 0.0
-    keep_events: float = 0.0
-    keep_keys: float = 0.0
-    keep_refusals: float = 0.0
-    keep_statuses: tuple[str, ...] = ("quarantined", "conflict", "dead")
-    pause: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,8 @@ class Settings:
     inbox: InboxSettings = InboxSettings()
     server: ServerSettings = ServerSettings()
     worker: WorkerSettings = WorkerSettings()
-    retention: RetentionSettings = RetentionSettings()
+    retention: RetentionSettings = RetentionSettings()  # noqa: RUF009 (frozen)
+    alarms: AlarmSettings = AlarmSettings()  # noqa: RUF009 (frozen)
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
 
     def path(self, setting: str) -> Path:
@@ -151,14 +138,17 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
         "server": ServerSettings,
         "worker": WorkerSettings,
         "retention": RetentionSettings,
+        "alarms": AlarmSettings,
     }
     for key in document:
         if key not in {*tables, "sources"}:
             raise ConfigError(f"{path.name}: {key}", f"unknown table; allowed: {', '.join([*tables, 'sources'])}")
-    bound: dict[str, Any] = {
-        name: bind(cls, _table(document.get(name, {}), f"{path.name}: {name}"), f"{path.name}: {name}")
-        for name, cls in tables.items()
-    }
+    bound: dict[str, Any] = {}
+    for name, cls in tables.items():
+        table = _table(document.get(name, {}), f"{path.name}: {name}")
+        if name == "alarms":
+            table = _resolved(table, f"{path.name}: {name}", path.parent, environ)
+        bound[name] = bind(cls, table, f"{path.name}: {name}")
     sources = _table(document.get("sources", {}), f"{path.name}: sources")
     settings = Settings(
         folder=path.parent,
@@ -173,6 +163,9 @@ def _check(settings: Settings, file: str) -> None:
     server, worker = settings.server, settings.worker
     if not settings.inbox.database.removeprefix("sqlite:///") or not settings.inbox.database.startswith("sqlite:///"):
         raise ConfigError(f"{file}: inbox.database", "allowed: sqlite:///PATH")
+    problem = settings.alarms.problem()
+    if problem is not None:
+        raise ConfigError(f"{file}: alarms.{problem[0]}", problem[1])
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
     prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead"}
@@ -218,11 +211,15 @@ def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> So
     if not isinstance(secrets, list):
         raise ConfigError(f"{where}.secrets", 'must be a list such as ["env:NAME"]')
     resolved = tuple(resolve(item, f"{where}.secrets", path.parent, environ) for item in secrets)
-    options = {
-        key: resolve(value, f"{where}.{key}", path.parent, environ) if _refers(value) else value
-        for key, value in options.items()
+    return SourceSettings(name, provider, resolved, _resolved(options, where, path.parent, environ))
+
+
+def _resolved(table: Mapping[str, Any], where: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return a table with the secrets that it names in their places."""
+    return {
+        key: resolve(value, f"{where}.{key}", folder, environ) if _refers(value) else value
+        for key, value in table.items()
     }
-    return SourceSettings(name, provider, resolved, options)
 
 
 def _refers(value: Any) -> bool:

@@ -10,9 +10,9 @@ from functools import partial
 
 import structlog
 
-from inbox.config import RetentionSettings
 from inbox.errors import StoreError
 from inbox.providers.base import UNPUBLISHED, Provider
+from inbox.retention_settings import RetentionSettings
 from inbox.store.base import EVENT_STATUSES
 from inbox.store.keeping import Keeping, Kind, What
 

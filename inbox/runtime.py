@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -15,6 +14,7 @@ from inbox.errors import ConfigError
 from inbox.guard import Guard
 from inbox.ingest import Receiver, payload_of
 from inbox.models import HandlerSpec, Payload, Request
+from inbox.parts import Once, Parts
 from inbox.plugins import Registry
 from inbox.plugins import load as load_handlers
 from inbox.providers import build
@@ -28,36 +28,16 @@ from inbox.store.base import Archive, Inlet
 from inbox.store.keeping import Keeping
 from inbox.validation import Schemas
 from inbox.wakes import Wakes
+from inbox.watching import Watching
 
 log = structlog.get_logger("inbox.runtime")
 
 Clock = Callable[[], float]
 PRUNING = "prune"
 """The name of the thread that prunes in a worker process."""
-Part = TypeVar("Part")
 
 
-class Once(Generic[Part]):
-    """A property that is made when it is first asked for, and once, however many threads ask at the same time.
-
-    `functools.cached_property` does not see to that: https://docs.python.org/3/library/functools.html. The part is
-    kept in the instance's `__dict__`, where Python finds it before it asks here again.
-    """
-
-    def __init__(self, make: Callable[[Any], Part]) -> None:
-        self._make = make
-        self._name = make.__name__
-        self.__doc__ = make.__doc__
-
-    def __get__(self, runtime: "Runtime", owner: type) -> Part:
-        with runtime.making:
-            if self._name not in runtime.__dict__:
-                runtime.__dict__[self._name] = self._make(runtime)
-            part: Part = runtime.__dict__[self._name]
-            return part
-
-
-class Runtime:
+class Runtime(Parts):
     """An inbox with these settings.
 
     Parts are made when they are first asked for, so that each process opens only what it needs: the receiver never
@@ -65,10 +45,10 @@ class Runtime:
     """
 
     def __init__(self, settings: Settings, *, clock: Clock = time.time, steady: Clock = time.monotonic) -> None:
+        super().__init__()
         self.settings = settings
         self.clock = clock
         self.steady = steady
-        self.making = threading.RLock()  # one for all parts: making one asks for others
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -112,6 +92,7 @@ class Runtime:
             max_waiting_bytes=server.max_waiting_bytes,
             reserved_bytes=limits.reserved_bytes,
             max_store_bytes=limits.max_store_bytes,
+            observe=self.watching.timings.observe,
         )
 
     @Once
@@ -140,6 +121,13 @@ class Runtime:
         going_on = any(thread.name == PRUNING for thread in threading.enumerate())
         if self.pruner.wanted and not going_on:
             threading.Thread(target=self.pruner.for_a_while, name=PRUNING, daemon=True).start()
+
+    @Once
+    def watching(self) -> Watching:
+        """Return those who look after the inbox."""
+        return Watching(
+            self.settings, lambda: self.sources, lambda: self.receiver.probe(), clock=self.clock, steady=self.steady
+        )
 
     @Once
     def queue(self) -> Queue:
@@ -171,14 +159,15 @@ class Runtime:
 
     @Once
     def dispatcher(self) -> Dispatcher:
-        """Return the worker's dispatcher."""
+        """Return the worker's dispatcher; the worker gives signs of life from then on."""
+        self.watching.pulse("worker").start()
         return self.make_dispatcher(self.queue)
 
     def close(self) -> None:
         """Let go of what was opened."""
-        for name in ("inlet", "wakes", "archive", "queue", "dispatcher", "keeping", "pruning", "presence"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        self.close_parts(
+            "watching", "inlet", "wakes", "archive", "dispatcher", "keeping", "pruning", "queue", "presence"
+        )
 
     def load(self) -> None:
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""

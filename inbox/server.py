@@ -38,6 +38,7 @@ def application() -> Front:
     configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
     runtime = Runtime.from_environment()
     made = front(runtime, closing=drain.begin_on_signal())
+    runtime.watching.lookout.start()
     if _PARENT in os.environ:
         on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
         listener.listen(int(os.environ[_SOCKET]))
@@ -48,8 +49,9 @@ def application() -> Front:
 def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> Front:
     """Return the ASGI application of an inbox."""
     server, room = runtime.settings.server, Room(runtime.settings.server)
-    pages = create_app(runtime.receiver, server, room=room)
-    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing)
+    pages = create_app(runtime.receiver, server, runtime.watching.lookout, room=room)
+    answered = runtime.watching.lookout.answered
+    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing, answered=answered)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]
@@ -194,7 +196,7 @@ def _probe(runtime: Runtime) -> None:
 
 def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
     """Raise ConfigError if the settings are wrong, without opening the store."""
-    _ = runtime.sources, runtime.schemas
+    _ = runtime.sources, runtime.schemas, runtime.watching.watchman
     tls.check(runtime.settings)
     if not inherited:
         listener.check_address(runtime.settings.server)

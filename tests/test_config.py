@@ -128,7 +128,7 @@ def test_other_encoding_is_an_error(tmp_path: Path) -> None:
 def test_unknown_table_names_the_known_ones(tmp_path: Path) -> None:
     """A misspelled table is named with all that exist."""
     found = problem(tmp_path, "[source.x]")
-    assert found == "inbox.toml: source: unknown table; allowed: inbox, server, worker, retention, sources"
+    assert found == "inbox.toml: source: unknown table; allowed: inbox, server, worker, retention, alarms, sources"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from pathlib import Path
 import click
 import pytest
 
+from inbox.alarm_settings import AlarmSettings
 from inbox.cli import main
-from inbox.config import InboxSettings, RetentionSettings, ServerSettings, WorkerSettings
+from inbox.config import InboxSettings, ServerSettings, WorkerSettings
 from inbox.providers import PROVIDERS
 from inbox.providers.base import Provider
+from inbox.retention_settings import RetentionSettings
 from inbox.store.base import EVENT_STATUSES
 from inbox.web.statuses import STATUSES
 from tests.acceptance.place import Place, eventually
@@ -40,9 +42,11 @@ def reference() -> str:
 
 
 def _flat(group: click.Group) -> Iterator[tuple[str, click.Command]]:
-    """Yield the commands, and those of a group as `GROUP COMMAND`."""
+    """Yield the commands, and those of a group as `GROUP COMMAND`; the group too, if it does something alone."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield name, command
             yield from ((f"{name} {inner}", found) for inner, found in _flat(command))
         else:
             yield name, command
@@ -70,13 +74,15 @@ def test_every_status_is_in_the_readme() -> None:
     assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in README]
 
 
-@pytest.mark.parametrize("cls", [InboxSettings, ServerSettings, WorkerSettings, RetentionSettings, Provider])
+@pytest.mark.parametrize(
+    "cls", [InboxSettings, ServerSettings, WorkerSettings, RetentionSettings, AlarmSettings, Provider]
+)
 def test_every_setting_is_in_the_manual(cls: type) -> None:
     """inbox.toml as `inbox init` writes it names every setting, and shows the default that applies."""
     for item in fields(cls):
         shown = re.search(rf"^#?\s*{item.name}\s*=\s*(.+?)(?:\s+#.*)?$", TEMPLATE, re.MULTILINE)
         assert shown is not None, item.name
-        if cls is not Provider and item.default not in ("",):
+        if cls is not Provider and item.default not in ("", (), None):
             default = json.dumps(item.default) if isinstance(item.default, tuple) else str(item.default)
             assert default == shown[1].strip('"'), item.name
 

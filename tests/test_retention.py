@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from inbox import retention
-from inbox.config import RetentionSettings, Settings, SourceSettings
+from inbox.config import Settings, SourceSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
 from inbox.providers import build
 from inbox.providers.base import Provider
 from inbox.retention import Pruned, Pruner
+from inbox.retention_settings import RetentionSettings
 from inbox.runtime import PRUNING, Runtime
 from inbox.store.base import Filter, Outcome
 from tests.store.stores import SqliteStore, claimed, event, refusal

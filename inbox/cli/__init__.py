@@ -8,7 +8,21 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import backup, cancel, deploy, doctor, look, processes, prune, release, replay, send, setup, torture
+from inbox.cli import (
+    alarms,
+    backup,
+    cancel,
+    deploy,
+    doctor,
+    look,
+    processes,
+    prune,
+    release,
+    replay,
+    send,
+    setup,
+    torture,
+)
 from inbox.errors import InboxError
 
 
@@ -45,6 +59,7 @@ def main(config: Path | None, log_level: str) -> None:
 for command in (
     *setup.COMMANDS,
     *doctor.COMMANDS,
+    *alarms.COMMANDS,
     *processes.COMMANDS,
     *deploy.COMMANDS,
     *look.COMMANDS,

@@ -12,6 +12,7 @@ from click import ParamType
 
 from inbox.cli.opened import opened
 from inbox.deploy import fit, site, unit
+from inbox.deploy.prometheus import rules
 from inbox.runtime import Runtime
 
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -42,7 +43,7 @@ class _File(ParamType[Path]):
 
 @click.group()
 def deploy() -> None:
-    """Print configuration for caddy, nginx or systemd, made from inbox.toml; what does not fit is told on stderr."""
+    """Print configuration for what stands around the inbox, from inbox.toml; what does not fit is told on stderr."""
 
 
 def _of_proxy(command: Callable[..., None]) -> Callable[..., None]:
@@ -106,6 +107,17 @@ def systemd(user: str, socket: bool) -> None:
         if not _PLAIN.fullmatch(str(path)):
             raise click.ClickException(f"{str(path)!r} needs quotes; allowed are letters, digits and . _ / @ + -")
     click.echo(unit.service(runtime.settings, Path(sys.executable), Path(sys.base_prefix), user=user), nl=False)
+
+
+@deploy.command()
+def prometheus() -> None:
+    """Print alert rules with the thresholds of [alarms], and how to scrape the inbox."""
+    runtime = opened()
+    if runtime.settings.server.metrics == "off":
+        _tell(
+            ['metrics = "off" in [server]: there is nothing to scrape; "loopback" is for a Prometheus on this machine']
+        )
+    click.echo(rules(runtime.settings), nl=False)
 
 
 def _site(

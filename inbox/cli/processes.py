@@ -50,7 +50,7 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     _end_with_supervisor()
     runtime = Runtime.from_environment()
-    _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence
+    _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes, pid=os.getpid())

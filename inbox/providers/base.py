@@ -46,6 +46,8 @@ class Provider:
 
     retries_for: ClassVar[float | None] = None
     """For how many seconds the sender may send an event again by itself; None where it does not publish that."""
+    deadline: ClassVar[float | None] = None
+    """Seconds in which the sender wants its answer, as it publishes them; None if it does not."""
 
     secrets: tuple[Secret, ...] = ()
     methods: tuple[str, ...] = ("POST",)

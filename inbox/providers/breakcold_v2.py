@@ -36,6 +36,7 @@ class BreakcoldV2(Provider):
     name: ClassVar[str] = "breakcold_v2"
     published: ClassVar[str] = "https://docs.breakcold.com/api/webhooks"
     retries_for: ClassVar[float | None] = 65.0
+    deadline: ClassVar[float | None] = 10.0
 
     tolerance: float = 300.0
     event_id: tuple[str, ...] = ("json:/eventId", "header:X-Webhook-Delivery-Id")

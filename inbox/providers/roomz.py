@@ -28,6 +28,7 @@ class Roomz(Provider):
 
     name: ClassVar[str] = "roomz"
     published: ClassVar[str] = "https://github.com/roomz-io/openapi"
+    deadline: ClassVar[float | None] = 30.0
 
     header: str = "Roomz-Signature"
     event_id: tuple[str, ...] = ("json:/id",)

@@ -35,6 +35,7 @@ class StandardWebhooks(Provider):
 
     name: ClassVar[str] = "standard_webhooks"
     published: ClassVar[str] = "https://github.com/standard-webhooks/standard-webhooks"
+    deadline: ClassVar[float | None] = 15.0
 
     tolerance: float = 300.0
     event_id: tuple[str, ...] = ("token",)

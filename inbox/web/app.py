@@ -1,5 +1,6 @@
 """The Flask application around a Receiver: the endpoint for any WSGI server, and what tells how it is."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -14,6 +15,7 @@ from inbox.ingest import Receiver
 from inbox.models import Request, header_name
 from inbox.web import answers
 from inbox.web.body import FORGOTTEN
+from inbox.web.health import Lookout, Probe, add_pages
 from inbox.web.room import Room, Stay
 
 CHUNK = 65_536
@@ -23,13 +25,14 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 def create_app(
     receiver: Receiver,
     server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
+    lookout: Lookout | None = None,
     *,
-    ready: Callable[[], None] | None = None,
     room: Room | None = None,
 ) -> Flask:
-    """Return the WSGI application. `ready` raises StoreError when events could not be taken.
+    """Return the WSGI application.
 
-    `room` is given where another endpoint shares it, as `inbox.web.front` does.
+    `lookout` tells how the inbox is, and is told how long answers take; without one `/readyz` only tells whether an
+    event could be taken. `room` is given where another endpoint shares it, as `inbox.web.front` does.
     """
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
@@ -38,12 +41,11 @@ def create_app(
     proxies = server.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    room = room or Room(server)
-    endpoint = _receive(receiver, room)
+    room, lookout = room or Room(server), lookout or Probe(receiver.probe)
+    endpoint = _receive(receiver, room, lookout)
     for rule in ("/in/<source>", "/in/<source>/<path:path>"):
         app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
-    app.add_url_rule("/healthz", "healthz", lambda: _json({"status": "ok"}, 200), methods=["GET"])
-    app.add_url_rule("/readyz", "readyz", _readyz(ready or receiver.probe, room), methods=["GET"])
+    add_pages(app, lookout, room, server.metrics)
     app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, lambda error: _response(answers.failed(error, request.path)))
@@ -51,33 +53,19 @@ def create_app(
     return app
 
 
-def _receive(receiver: Receiver, room: Room) -> Callable[..., Response]:
+def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[..., Response]:
     """Return the view of `/in/…`; a request enters the room when its body is to be read."""
 
     def receive(source: str, path: str = "") -> Response:
-        stay = Stay(room)
+        begun, stay = time.perf_counter(), Stay(room)
         try:
             answer = receiver.accept(source, _request(path), partial(_read, stay))
         finally:
             stay.end()
+            lookout.answered(source, time.perf_counter() - begun)
         return _response(answers.accepted(answer))
 
     return receive
-
-
-def _readyz(ready: Callable[[], None], room: Room) -> Callable[[], Response]:
-    """Return the view of `/readyz`, which goes the way of an event: it is not ready if it finds no room."""
-
-    def readyz() -> Response:
-        stay = Stay(room)
-        try:
-            stay.begin(0)
-            ready()
-        finally:
-            stay.end()
-        return _json({"status": "ready"}, 200)
-
-    return readyz
 
 
 def _request(path: str) -> Request:

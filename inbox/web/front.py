@@ -4,6 +4,7 @@ It goes the way that `Receiver.flow` describes, as the Flask endpoint does in th
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,7 +39,7 @@ Send = Callable[[Message], Awaitable[None]]
 class Front:
     """Takes requests for the Receiver, and hands the others to `pages`.
 
-    `closing` tells whether connections are to be closed after their answer.
+    `closing` tells whether connections are to be closed after their answer, `answered` is told how long one took.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Front:
         room: Room,
         *,
         closing: Callable[[], bool] = lambda: False,
+        answered: Callable[[str, float], None] = lambda source, seconds: None,
     ) -> None:
         self._receiver = receiver
         self._inlet = inlet
         self._server = server
         self._room = room
         self._closing = closing
+        self._answered = answered
         self._pages = WSGIMiddleware(pages, workers=server.threads)  # type: ignore[arg-type]
         self._threads = ThreadPoolExecutor(server.threads, "large")
         self._written: Mailbox | None = None
@@ -65,7 +68,9 @@ class Front:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["path"] != PREFIX:
+            begun = time.perf_counter()
             await self._respond(await self._answer(scope, receive), send)
+            self._answered(scope["path"][len(PREFIX) :].partition("/")[0], time.perf_counter() - begun)
         else:
             await self._pages(scope, receive, self._politely(send))  # type: ignore[arg-type]
 

@@ -85,7 +85,7 @@ def test_requests_on_the_wire(serving: Place) -> None:
         (head(b"/in/roomz/%2e%2e/x?a=%ff&b", signed, length) + BODY, (200, "duplicate")),
         (head(b"/elsewhere", b"Content-Length: 0"), (404, "not_found")),
         (head(b"/healthz", method=b"GET"), (200, "ok")),
-        (head(b"/readyz", method=b"GET"), (200, "ready")),
+        (head(b"/readyz", method=b"GET"), (503, "unavailable")),  # no worker runs here
     ):
         assert expected == _status(exchange(serving, raw)), raw[:80]
     assert before + 1 == len(events(serving))

@@ -18,14 +18,16 @@ from typing import Any, Protocol, TypeVar
 
 from inbox.errors import Violation
 from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
+from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
 from inbox.store.keeping import Keeping
-from inbox.store.sqlite import open_archive, open_inlet, open_keeping, open_work
+from inbox.store.sqlite import open_alarms, open_archive, open_inlet, open_keeping, open_watch, open_work
 from inbox.store.sqlite.connection import Connection
+from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook)
 
 
 class SqliteStore:
@@ -35,7 +37,7 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._opened: list[Inlet | Work | Archive | Keeping] = []
+        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -52,6 +54,18 @@ class SqliteStore:
     @cached_property
     def keeping(self) -> Keeping:
         return self._closing(open_keeping(self.path, patience=self.patience))
+
+    @cached_property
+    def watch(self) -> Watch:
+        return self.open_watch()
+
+    @cached_property
+    def alarms(self) -> AlarmBook:
+        return self._closing(open_alarms(self.path, patience=self.patience))
+
+    def open_watch(self) -> Watch:
+        """Return a further watch on the same data."""
+        return self._closing(open_watch(self.path, patience=self.patience))
 
     def open_inlet(self) -> Inlet:
         """Return a further inlet on the same data."""

@@ -16,14 +16,19 @@ from tests.store.stores import SqliteStore, claimed, connection_of, event, handl
 
 TABLES = [
     "_sqlite_migrations",
+    "alarm_changes",
+    "alarms",
     "attempts",
     "bodies",
+    "counts",
     "deliveries",
     "events",
     "handlers",
     "held",
     "keeps",
+    "notices",
     "probes",
+    "processes",
     "refusals",
     "replays",
 ]
@@ -31,7 +36,7 @@ INDEXES = [
     "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bodies",
     "events_bodiless", "events_bound", "events_conflict", "events_key", "events_retired", "events_source",
     "events_status", "events_stripped", "events_unrouted", "held_expires", "held_source",
-    "idx__sqlite_migrations_migration_set_name", "refusals_source",
+    "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 

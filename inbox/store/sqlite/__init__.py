@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
+from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
@@ -11,7 +12,9 @@ from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
+from inbox.store.sqlite.watch import SqliteWatch
 from inbox.store.sqlite.work import SqliteWork
+from inbox.timings import Observe, unobserved
 
 __all__ = ["Presence", "back_up", "compact", "open_archive", "open_inlet", "open_keeping", "open_work", "restore"]
 
@@ -24,11 +27,14 @@ def open_inlet(
     max_waiting_bytes: int = 64 * 1024 * 1024,
     reserved_bytes: int = 0,
     max_store_bytes: int = 0,
+    observe: Observe = unobserved,
 ) -> SqliteInlet:
     """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
     connection = _ready(path, durable=True, patience=patience)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
-    return SqliteInlet(connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space)
+    return SqliteInlet(
+        connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space, observe=observe
+    )
 
 
 def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:
@@ -53,6 +59,16 @@ def compact(path: Path) -> int:
         return rewrite(path, connection)
     finally:
         connection.close()
+
+
+def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
+    """Return the side of those who look after the inbox."""
+    return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+
+
+def open_alarms(path: Path, *, patience: float = 5.0) -> SqliteAlarms:
+    """Return what is known of the alarms."""
+    return SqliteAlarms(_ready(path, durable=True, patience=patience))
 
 
 def _ready(path: Path, *, durable: bool, patience: float) -> Connection:

@@ -10,7 +10,9 @@ from typing import TypeAlias
 from inbox.models import NewEvent, Refusal, Stored
 from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.counts import tally_batch
 from inbox.store.sqlite.refused import put_refusal
+from inbox.timings import Observe, unobserved
 
 FOREVER = 1e15
 COLUMNS, BODY_COLUMNS = 13, 7
@@ -71,7 +73,9 @@ class SqliteInlet:
         patience: float,
         max_bytes: int = 64 * 1024 * 1024,
         space: Callable[[int], None] = lambda coming: None,
+        observe: Observe = unobserved,
     ) -> None:
+        self._observe = observe
         self._connection = connection
         self._space = space
         self._commit: GroupCommit[Item, Stored | bool] = GroupCommit(
@@ -107,10 +111,15 @@ class SqliteInlet:
 
     def _write(self, items: Sequence[Item]) -> list[Stored | bool]:
         self._space(sum(map(_size, items)))
+        begun = time.perf_counter()
         with self._connection.write() as connection:
             together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
             stored = _put_together(connection, together) if len(together) > 1 else {}
-            return [stored.get(id(item)) or _put(connection, item) for item in items]
+            results = [stored.get(id(item)) or _put(connection, item) for item in items]
+            tally_batch(connection, items, results)
+        self._observe("commit", "", time.perf_counter() - begun)
+        self._observe("batch", "", len(items))
+        return results
 
 
 def _size(item: Item) -> int:

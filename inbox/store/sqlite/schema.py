@@ -12,12 +12,14 @@ keeps       events that retention must not touch, and why
 
 An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
 nor deliveries and is not listed, but copies of it are recognised, until it goes altogether.
+counts, processes: see `counts`; alarms, alarm_changes, notices: see `alarms`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
+from inbox.store.sqlite import alarms, counts
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -155,7 +157,7 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first", "0002_steady_leases", "0003_retention")
+KNOWN = ("0001_first", "0002_steady_leases", "0003_retention", "0004_counts", "0005_alarms")
 
 
 @migrations(name="0001_first")
@@ -192,6 +194,18 @@ CREATE TABLE keeps (
 def _retention(database: Database) -> None:
     """Let an event lose its body, then everything but its key; and let the owner keep one from that."""
     for statement in _RETENTION.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0004_counts")
+def _counts(database: Database) -> None:
+    for statement in counts.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0005_alarms")
+def _alarms(database: Database) -> None:
+    for statement in alarms.TABLES.split(";"):
         database.conn.execute(statement)
 
 

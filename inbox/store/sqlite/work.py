@@ -11,6 +11,7 @@ from dataclasses import asdict
 from inbox.models import Claimed, HandlerSpec, Handles, Request
 from inbox.store.base import Finished, Outcome
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.counts import tally_attempt, tally_rescue
 
 # Only the first of several routers finds the event still "received".
 _ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
@@ -131,7 +132,8 @@ class SqliteWork:
             if row is None:
                 return None
             if row["crashes"]:
-                connection.execute(_CRASHED, (at, delivery_id))
+                crashed = connection.execute(_CRASHED, (at, delivery_id)).rowcount
+                tally_rescue(connection, row["handler"], crashed, at)
             connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, worker, at))
             event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
         return Claimed(
@@ -176,7 +178,8 @@ class SqliteWork:
         with self._connection.write() as connection:
             row = connection.execute(_FINISH, values).fetchone()
             result = outcome.result if row is not None else "lost"
-            connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token))
+            if connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).rowcount:
+                tally_attempt(connection, token, outcome, at, held=row is not None)
             if row is None:
                 return Finished(held=False)
             return Finished(held=True, event_status=settle(connection, row["event_id"]))

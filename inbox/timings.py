@@ -1,0 +1,90 @@
+"""How long things took, and how large batches were → histograms with fixed buckets, as counts that can be added up.
+
+Kept in memory per process until `inbox.pulse` adds them to the store every few seconds and at the end: kill -9 loses
+the last seconds of these, and only of these.
+"""
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+MILLION = 1_000_000
+
+BUCKETS: Mapping[str, tuple[float, ...]] = {
+    "answer": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
+    "commit": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    "batch": (1, 2, 4, 8, 16, 32, 64, 128),
+    "handler": (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 3600),
+}
+"""What is measured, and the upper bounds of its buckets: seconds, but items for "batch"."""
+
+Observe = Callable[[str, str, float], None]
+"""See `Timings.observe`."""
+
+Counts = dict[tuple[str, str], int]
+"""How often, by subject (a source or handler, "" for the process) and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Of how many values each bound was not exceeded (the last bound is infinite), and what they add up to."""
+
+    buckets: tuple[tuple[float, int], ...]
+    total: float
+
+    @property
+    def number(self) -> int:
+        """Return how many values there are."""
+        return self.buckets[-1][1]
+
+    def above(self, bound: float) -> int:
+        """Return how many values are certainly above a bound: they are in buckets that begin there or later."""
+        return self.number - next(number for upper, number in self.buckets if upper >= bound)
+
+
+def names(what: str, value: float) -> dict[str, int]:
+    """Return what a value adds to which counts: one to its bucket, and itself, in millionths, to the sum."""
+    place = bisect_left(BUCKETS[what], value)
+    bound = f"{BUCKETS[what][place]:g}" if place < len(BUCKETS[what]) else "inf"
+    return {f"{what}/{bound}": 1, f"{what}/sum": max(0, round(value * MILLION))}
+
+
+def histogram(what: str, counts: Mapping[str, int]) -> Histogram:
+    """Return the histogram that counts by name hold."""
+    below, buckets = 0, []
+    for bound in (*BUCKETS[what], float("inf")):
+        below += counts.get(f"{what}/{bound:g}", 0)
+        buckets.append((float(bound), below))
+    return Histogram(tuple(buckets), counts.get(f"{what}/sum", 0) / MILLION)
+
+
+class Timings:
+    """What was measured since `take` was last called; for any number of threads."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def observe(self, what: str, subject: str, value: float) -> None:
+        """Count a value; `subject` must be bounded by configuration, never be what a stranger sent."""
+        found = names(what, value)
+        with self._mutex:
+            for name, number in found.items():
+                self._counts[subject, name] += number
+
+    def take(self) -> Counts:
+        """Return everything and begin anew."""
+        with self._mutex:
+            taken, self._counts = self._counts, Counter()
+        return dict(taken)
+
+    def put_back(self, counts: Counts) -> None:
+        """Have counts again that could not be stored."""
+        with self._mutex:
+            self._counts.update(counts)
+
+
+def unobserved(what: str, subject: str, value: float) -> None:
+    """Measure nothing: an Observe for whoever does not care."""

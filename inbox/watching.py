@@ -1,0 +1,112 @@
+"""The wiring of those who look after an inbox: counts, signs of life, `/readyz`, `/metrics`, alarms."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from inbox.alarms.watchman import EVERY, LATER, Watchman
+from inbox.config import Settings
+from inbox.lookout import Limits, Lookout
+from inbox.parts import Once, Parts
+from inbox.providers.base import Provider
+from inbox.pulse import Pulse
+from inbox.store import sqlite
+from inbox.store.alarms import AlarmBook
+from inbox.store.watch import Roles, Watch
+from inbox.timings import Timings
+
+
+class Watching(Parts):
+    """Watches over an inbox with these settings and sources; `probe` raises StoreError if nothing can be stored."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Callable[[], Mapping[str, Provider]],
+        probe: Callable[[], None],
+        *,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.clock = clock
+        self.steady = steady
+        self._sources = sources
+        self._probe = probe
+        self._pulses: list[Pulse] = []
+
+    @Once
+    def watch(self) -> Watch:
+        """Return the side of the store of those who look after the inbox."""
+        return sqlite.open_watch(self.settings.database)
+
+    @Once
+    def alarm_book(self) -> AlarmBook:
+        """Return what the store knows of the alarms."""
+        return sqlite.open_alarms(self.settings.database)
+
+    @Once
+    def watchman(self) -> Watchman:
+        """Return what evaluates the alarms and tells people. Raises ConfigError."""
+        return Watchman(
+            self.settings.alarms,
+            lambda: (self.watch, self.alarm_book),
+            self.deadlines,
+            self.settings.folder,
+            clock=self.clock,
+            steady=self.steady,
+            reserved_bytes=self.settings.inbox.reserved_bytes,
+            max_store_bytes=self.settings.inbox.max_store_bytes,
+        )
+
+    @Once
+    def timings(self) -> Timings:
+        """Return what this process measured."""
+        return Timings()
+
+    @Once
+    def deadlines(self) -> Mapping[str, float]:
+        """Return the seconds in which each source's sender wants an answer. Raises ConfigError."""
+        default = self.settings.alarms.deadline
+        return {name: source.deadline or default for name, source in self._sources().items()}
+
+    @Once
+    def lookout(self) -> Lookout:
+        """Return what answers how the inbox is; the receiver gives signs of life from its first answer on."""
+        pulse, settings = self.pulse("receiver"), self.settings
+        limits = Limits(
+            backlog_age=settings.alarms.backlog_age,
+            process_gone=settings.alarms.process_gone,
+            reserved_bytes=settings.inbox.reserved_bytes,
+            max_store_bytes=settings.inbox.max_store_bytes,
+        )
+        return Lookout(
+            self.deadlines,
+            self._probe,
+            lambda: self.watch,
+            limits,
+            timings=self.timings,
+            clock=self.clock,
+            steady=self.steady,
+            alarms=lambda: {(state.alarm, state.subject): state.on for state in self.alarm_book.states()},
+            begin=pulse.start,
+        )
+
+    def pulse(self, role: Roles) -> Pulse:
+        """Return what gives this process's signs of life, once it is started."""
+        made = Pulse(
+            role,
+            lambda: self.watch,
+            self.timings,
+            clock=self.clock,
+            steady=self.steady,
+            minutely=partial(self.watchman.minutely, EVERY if role == "worker" else LATER),
+        )
+        self._pulses.append(made)
+        return made
+
+    def close(self) -> None:
+        """End the signs of life, and let go of the store."""
+        for pulse in self._pulses:
+            pulse.stop()
+        self.close_parts("watch", "alarm_book")
