@@ -4,5 +4,5 @@ from inbox.runtime import Runtime
 from inbox.web import create_app
 
 runtime = Runtime.from_environment()
-app = create_app(runtime.receiver, runtime.settings.server, runtime.lookout)
+app = create_app(runtime.receiver, runtime.settings.server, runtime.watching.lookout)
 huey = runtime.queue.huey

@@ -164,7 +164,8 @@ def test_wrong_type_names_the_right_one(tmp_path: Path, text: str, expected: str
 RANGES = [
     ("server.port", 1, 65535),
     ("server.threads", 1, 256),
-    ("server.connections", 1, 4096),
+    ("server.connections", 1, 65536),
+    ("server.body_timeout", 0.1, 3600),
     ("server.trusted_proxies", 0, 10),
     ("server.patience", 0.1, 60),
     ("server.max_waiting", 1, 100_000),

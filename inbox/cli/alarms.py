@@ -45,7 +45,7 @@ def alarms(context: click.Context, history: bool, limit: int, as_json: bool) -> 
 @as_json
 def test(as_json: bool) -> None:
     """Send a test message by every configured way, and tell what came of it; exit 1 if one fails."""
-    found = opened().watchman.test()
+    found = opened().watching.watchman.test()
     rows = [{"way": way, "state": "failed" if error else "sent", "error": error} for way, error in found.items()]
     if as_json:
         dump(rows)

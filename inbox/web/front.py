@@ -72,7 +72,7 @@ class Front:
             await self._respond(await self._answer(scope, receive), send)
             self._answered(scope["path"][len(PREFIX) :].partition("/")[0], time.perf_counter() - begun)
         else:
-            await self._pages(scope, receive, self._politely(send))  # type: ignore[arg-type]
+            await self._pages(scope, _awaited(receive), self._politely(send))  # type: ignore[arg-type]
 
     async def _live(self, receive: Receive, send: Send) -> None:
         self._written = Mailbox(asyncio.get_running_loop())
@@ -152,6 +152,15 @@ class Front:
             await send(message)
 
         return last
+
+
+def _awaited(receive: Receive) -> Receive:
+    """Return a `receive` that gives a coroutine, which the pages need; a server may give any awaitable."""
+
+    async def received() -> Message:
+        return await receive()
+
+    return received
 
 
 def request_of(scope: Scope, path: str, proxies: int) -> Request:
