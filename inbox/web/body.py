@@ -10,6 +10,9 @@ from inbox.models import Request
 FORGOTTEN = 4 * 2**20
 """Bytes; a body announced to be longer is not read to its end for the sake of an answer."""
 
+FORGETTING = 2.0
+"""Seconds after which the answer goes out, whatever is still to come."""
+
 
 class Body:
     """What is still on the wire; all of it has to come within `timeout` seconds."""
@@ -52,7 +55,7 @@ class Body:
         """Read what is left, so that the sender can write to the end, and then read the answer."""
         left = FORGOTTEN if self._length is None else self._length
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(FORGETTING):
                 while self._more and 0 < left <= FORGOTTEN:
                     left -= len(await self._next())
         except (TimeoutError, Incomplete):

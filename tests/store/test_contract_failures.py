@@ -40,14 +40,6 @@ WRITES: dict[str, Call] = {
 LARGE = (
     "Inlet.add_event", "Inlet.submit", "Inlet.add_refusal", "Work.route", "Work.claim", "Work.finish", "Archive.settle",
 )  # fmt: skip
-    "Inlet.add_event",
-    "Inlet.submit",
-    "Inlet.add_refusal",
-    "Work.route",
-    "Work.claim",
-    "Work.finish",
-    "Archive.settle",
-)
 """Those that need more than a page here."""
 
 READS: dict[str, Call] = {
