@@ -1,7 +1,7 @@
-"""huey: the wake-up. A message says only "look at event 42" or "run delivery 7"; the store is the truth.
+"""huey: the wake-up. A message says only "there is work", now or at a time; what it is stands in the store.
 
-The queue's file is not fsynced and may be deleted at any time: `sweep`, at start and every minute, rebuilds it from
-the store. The one owner of huey in this package.
+So one message is enough, however much there is to do. The queue's file is not fsynced and may be deleted at any time:
+`sweep`, at start and every minute, rebuilds it from the store. The one owner of huey in this package.
 """
 
 import os
@@ -10,12 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 from huey import SqliteHuey, crontab
 from huey.storage import SqliteStorage
+from huey.utils import normalize_time
+
+from inbox.bell import Bell
 
 log = structlog.get_logger("inbox.queue")
 
@@ -30,11 +34,8 @@ PAUSE = 1.0
 class Jobs(Protocol):
     """What the queue's messages ask for; `inbox.delivery.Dispatcher` has it."""
 
-    def route(self, event_id: int) -> None:
-        """Make the event's deliveries."""
-
-    def deliver(self, delivery_id: int) -> None:
-        """Run a delivery."""
+    def work(self) -> None:
+        """Route and run some of what waits."""
 
     def sweep(self) -> int:
         """Wake the queue for everything that waits."""
@@ -49,6 +50,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.bell = Bell(Path(f"{self.filename}-bell"))
         self.lock = threading.RLock()  # held from the look at the file to the end of the transaction
 
     @contextmanager
@@ -66,6 +68,19 @@ class Storage(SqliteStorage):  # type: ignore[misc]
                 if _is_damage(error):
                     self._set_aside(str(error))
                 raise
+
+    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+        """Add a message and ring, unless the same one waits already."""
+        same = "SELECT 1 FROM task WHERE queue = ? AND data = ? LIMIT 1"
+        if not self.sql(same, (self.name, data), results=True):
+            super().enqueue(data, priority)
+            self.bell.ring()
+
+    def add_to_schedule(self, data: bytes, ts: datetime) -> None:
+        """Add a message for a later time, unless the same one waits for that time already."""
+        same = "SELECT 1 FROM schedule WHERE queue = ? AND timestamp = ? AND data = ? LIMIT 1"
+        if not self.sql(same, (self.name, ts.timestamp(), data), results=True):
+            super().add_to_schedule(data, ts)
 
     def dequeue(self) -> Any:
         """Return the next message or None; an error is raised after a pause."""
@@ -136,30 +151,31 @@ class Queue:
         self.huey = SqliteHuey(
             "inbox", storage_class=Storage, filename=str(path), fsync=False, results=False, create_tables=False
         )
-        self._route = self.huey.task(name="route")(lambda *event_ids: _each(jobs().route, event_ids))
-        self._deliver = self.huey.task(name="deliver")(lambda delivery_id: jobs().deliver(delivery_id))
+        self._work = self.huey.task(name="work")(lambda: jobs().work())
         self._sweep = self.huey.task(name="sweep")(lambda: jobs().sweep())
         self.huey.periodic_task(crontab(minute="*"), name="sweep_every_minute")(lambda: jobs().sweep())
 
     def event(self, event_id: int) -> None:
         """Have an event routed."""
-        self.events([event_id])
+        self.wake()
 
     def events(self, event_ids: Sequence[int]) -> None:
         """Have events routed, with one message however many they are."""
         if event_ids:
-            self._route(*event_ids)
+            self.wake()
 
-    def delivery(self, delivery_id: int, after: float = 0.0) -> None:
-        """Have a delivery run, `after` seconds from now; huey looks at its schedule once a second."""
+    def wake(self, after: float = 0.0) -> None:
+        """Have somebody look for work, `after` seconds from now; huey looks at its schedule once a second."""
         if after > 0:
-            self._deliver.schedule((delivery_id,), delay=after)
+            # full seconds, so that one message serves all that wait for the same one
+            at = normalize_time(delay=after).replace(microsecond=0, tzinfo=UTC) + timedelta(seconds=1)
+            self.huey.add_schedule(self._work.s(id="work", eta=at))
         else:
-            self._deliver(delivery_id)
+            self.huey.enqueue(self._work.s(id="work"))
 
     def sweep(self) -> None:
         """Have the store swept."""
-        self._sweep()
+        self.huey.enqueue(self._sweep.s(id="sweep"))
 
     def every_minute(self, name: str, action: Callable[[], object]) -> None:
         """Have one of the workers do something every minute; what it does must not take long."""
@@ -172,8 +188,4 @@ class Queue:
     def close(self) -> None:
         """Let go of the file."""
         self.huey.storage.close()
-
-
-def _each(action: Callable[[int], None], numbers: Sequence[int]) -> None:
-    for number in numbers:
-        action(number)
+        self.huey.storage.bell.close()

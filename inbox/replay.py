@@ -44,7 +44,7 @@ class Replayer:
         sources: Mapping[str, Provider],
         schemas: Schemas,
         handlers: Callable[[], list[HandlerSpec]],
-        wake: Callable[[int], None],
+        wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._archive = archive
@@ -104,12 +104,12 @@ class Replayer:
             self._archive.settle(event_id, status="quarantined", type=event_type, violations=None)
         counts: Counter[str] = Counter()
         for spec in specs:
-            result, delivery_id = self._archive.replay(
+            result, _ = self._archive.replay(
                 event_id, spec.name, can_run=not spec.failure, replay_id=replay_id, at=self._clock()
             )
             counts[result] += 1
             if result != "running" and not spec.failure:
-                self._wake(delivery_id)
+                self._wake()
         return Replayed(event_id, counts["created"], counts["expedited"], counts["running"])
 
     def _handlers(self, source: str, event_type: str, handler: str | None) -> list[HandlerSpec]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from inbox.attempt import Runner
 from inbox.config import Settings, SourceSettings, dotenv, load, locate
 from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
@@ -190,22 +191,22 @@ class Runtime(Parts):
             interval=worker.lease / 3,
             grace=worker.grace,
         )
-        return Dispatcher(
+        runner = Runner(
             self.registry,
-            work,
-            wake,
             guard,
             read=self.read,
+            holds=lambda delivery, token: work.holds(delivery, token, self.steady()),
             clock=self.clock,
-            steady=self.steady,
-            lease=worker.lease,
             max_crashes=worker.max_crashes,
+        )
+        return Dispatcher(
+            self.registry, work, wake, guard, runner, clock=self.clock, steady=self.steady, lease=worker.lease
         )
 
     @Once
     def replayer(self) -> Replayer:
         """Return what replays old events."""
-        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.delivery, self.clock)
+        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.wake, self.clock)
 
     @Once
     def releaser(self) -> Releaser:

@@ -48,9 +48,9 @@ class ManualQueue:
         """Have an event routed."""
         self._add("event", event_id, 0.0)
 
-    def delivery(self, delivery_id: int, after: float = 0.0) -> None:
-        """Have a delivery run, `after` seconds from now."""
-        self._add("delivery", delivery_id, after)
+    def wake(self, after: float = 0.0) -> None:
+        """Have somebody look for work, `after` seconds from now."""
+        self._add("work", 0, after)
 
     def take(self) -> tuple[str, int] | None:
         """Return the next message that is due, None if there is none."""
@@ -162,11 +162,9 @@ class Inbox:
         """Work on everything that is due now, and return how many messages that were. Raises after `limit`."""
         dispatcher = self.dispatcher
         for done in range(limit):
-            message = self.queue.take()
-            if message is None:
+            if self.queue.take() is None:
                 return done
-            kind, number = message
-            dispatcher.route(number) if kind == "event" else dispatcher.deliver(number)
+            dispatcher.work()
         raise RuntimeError(f"there is still work after {limit} messages")
 
     def sweep(self) -> int:

@@ -40,7 +40,13 @@ class _EndsWithParent:
 
 
 class _Worker(_EndsWithParent, Worker):  # type: ignore[misc]
-    pass
+    huey: Any
+    delay: float
+
+    def sleep(self) -> None:
+        """Wait for the bell or for the stop flag, and no longer than huey would."""
+        self.huey.storage.bell.wait(min(self.delay, self.max_delay), [self.stop_flag._r])
+        self.delay *= self.backoff
 
 
 class _Scheduler(_EndsWithParent, Scheduler):  # type: ignore[misc]
@@ -56,7 +62,8 @@ def consume(queue: Queue, load: Callable[[], None], *, processes: int, shutdown_
     """Work on the queue until SIGTERM or SIGINT; handlers then have `shutdown_timeout` seconds to finish.
 
     Each process calls `load` first, so that handler code is never imported before the fork and nothing it opens is
-    shared. A process that died is replaced within a second. An idle one looks at the queue every 10 to 50 ms.
+    shared. A process that died is replaced within a second. An idle one waits for the queue's bell, and looks by itself
+    every half second.
     """
     queue.huey.on_startup(name="load")(load)
     consumer = _Consumer(
@@ -64,8 +71,8 @@ def consume(queue: Queue, load: Callable[[], None], *, processes: int, shutdown_
         workers=processes,
         worker_type="process",
         initial_delay=0.01,
-        backoff=1.3,
-        max_delay=0.05,
+        backoff=2.0,
+        max_delay=0.5,
         check_worker_health=True,
         health_check_interval=1,
         shutdown_timeout=shutdown_timeout,

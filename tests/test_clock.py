@@ -40,7 +40,7 @@ def results(inbox: Inbox) -> list[str]:
 def claimed(inbox: Inbox) -> None:
     """Have a delivery claimed by a worker that dies."""
     inbox.receive("roomz")
-    inbox.dispatcher.route(1)
+    inbox.dispatcher.route()
     at, steady = inbox.clock(), inbox.clock.steady()
     assert inbox.dispatcher._work.claim(1, token="gone", worker="w", at=at, lease=30.0, steady=steady) is not None
     inbox.queue.lose()
@@ -117,7 +117,7 @@ def test_what_waits_to_run_at_once_does_so_although_the_clock_is_set_back(inbox:
     """A delivery that was made and not yet claimed, whose wake-up is lost."""
     write(handlers, 'from inbox import *\n@handles("roomz")\ndef one(event): pass')
     inbox.receive("roomz")
-    inbox.dispatcher.route(1)
+    inbox.dispatcher.route()
     inbox.queue.lose()
     inbox.set_clock(-HOUR)
     inbox.sweep()

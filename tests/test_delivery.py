@@ -1,13 +1,15 @@
 """Deliveries: outcomes, retries, fan-out, leases, crashes, parking, the sweep."""
 
+import builtins
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inbox.delivery import MAX_VALUE, Dispatcher, as_json
+from inbox.attempt import MAX_VALUE, as_json
 from inbox.errors import NotFound
 from inbox.testing import Inbox
 
@@ -90,7 +92,7 @@ def two(event):
     )  # fmt: skip
     assert "ValueError: not yet" in first["own.one"]["error"]
     assert "in one" in first["own.one"]["error"]
-    assert "delivery.py" not in first["own.one"]["error"]
+    assert "attempt.py" not in first["own.one"]["error"]
     inbox.advance(10)
     inbox.run()
     assert ("2", "1", "succeeded") == (
@@ -108,7 +110,7 @@ def test_backoff_doubles_up_to_its_limit_with_full_jitter(inbox: Inbox, handlers
         limits.append((low, high))
         return high
 
-    inbox.dispatcher._jitter = latest
+    inbox.dispatcher._runner._jitter = latest
     inbox.receive("roomz")
     for _ in range(6):
         inbox.run()
@@ -268,8 +270,7 @@ def test_crashes_are_counted_apart_and_three_make_it_dead(inbox: Inbox, handlers
     """A lease that runs out is a crash of its worker; the third makes the delivery dead, visibly."""
     write(handlers, '@handles("roomz", attempts=1)\ndef one(event): return 1')
     inbox.receive("roomz")
-    _kind, number = inbox.queue.take() or ("", 0)
-    inbox.dispatcher.route(number)
+    inbox.dispatcher.route()
     delivery = inbox.event(1)["deliveries"][0]["id"]
     work = inbox.dispatcher._work
     for crash in range(3):
@@ -290,11 +291,11 @@ def test_a_crash_does_not_use_up_an_attempt(inbox: Inbox, handlers: Path) -> Non
     """attempts=1 and one crash: the handler still gets its one run."""
     write(handlers, '@handles("roomz", attempts=1)\ndef one(event): return event.attempt')
     inbox.receive("roomz")
-    _, number = inbox.queue.take() or ("", 0)
-    inbox.dispatcher.route(number)
+    inbox.dispatcher.route()
     delivery = inbox.event(1)["deliveries"][0]["id"]
     inbox.dispatcher._work.claim(delivery, token="gone", worker="w", at=inbox.clock(), lease=30.0)
     inbox.advance(31)
+    inbox.sweep()
     inbox.run()
     assert ["crashed", "succeeded"] == results(inbox)
 
@@ -311,8 +312,6 @@ def test_a_lost_lease_throws_the_result_away(inbox: Inbox, handlers: Path, logs:
         number = inbox.event(1)["deliveries"][0]["id"]
         assert work.claim(number, token="thief", worker="other", at=inbox.clock(), lease=30.0) is not None
         mine.append(work.holds(number, "thief", inbox.clock()))
-
-    import builtins
 
     builtins.steal = steal  # type: ignore[attr-defined]
     inbox.run()
@@ -375,15 +374,12 @@ def test_the_sweep_finds_everything_that_waits(inbox: Inbox, handlers: Path) -> 
 
 
 def test_routing_and_delivering_twice_does_nothing_more(inbox: Inbox, handlers: Path) -> None:
-    """Messages may come any number of times, and for things that are not there."""
+    """Messages may come any number of times, also when there is nothing to do."""
     write(handlers, '@handles("roomz")\ndef one(event): return 1')
     inbox.receive("roomz")
     inbox.run()
-    dispatcher: Dispatcher = inbox.dispatcher
-    for number in (1, 1, 99):
-        dispatcher.route(number)
-        dispatcher.deliver(number)
-    inbox.run()
+    for _ in range(3):
+        inbox.dispatcher.work()
     assert ["succeeded"] == results(inbox)
     with pytest.raises(NotFound):
         inbox.event(99)
@@ -393,32 +389,135 @@ def test_an_outcome_that_cannot_be_written_is_tried_again(inbox: Inbox, handlers
     """The store is locked when the handler is done: it is not run again, the outcome is written when that can be."""
     write(handlers, '@handles("roomz")\ndef one(event): return "done"')
     inbox.receive("roomz")
-    kind_and_number = inbox.queue.take()
-    assert kind_and_number is not None
-    inbox.dispatcher.route(kind_and_number[1])
-    work = inbox.dispatcher._work
-    work._connection._patience = 0.01  # type: ignore[attr-defined]
+    done = locked_after_the_run(inbox, pauses=2)
+    assert (["succeeded"], 0) == (results(inbox), deliveries(inbox)["own.one"]["crashes"])
+    assert (2, 2) == (len(done), names(logs).count("delivery.not_recorded"))
+
+
+def test_an_outcome_is_held_for_longer_than_a_lease(inbox: Inbox, handlers: Path, logs: list[Any]) -> None:
+    """The disk is full for hours: the heartbeat goes on, so nobody runs it again, and it is recorded in the end."""
+    write(handlers, '@handles("roomz")\ndef one(event): return "done"')
+    inbox.receive("roomz")
+    done = locked_after_the_run(inbox, pauses=200)
+    assert (["succeeded"], 0) == (results(inbox), deliveries(inbox)["own.one"]["crashes"])
+    assert {(1, 1)} == set(done)
+
+
+def locked_after_the_run(inbox: Inbox, *, pauses: int) -> list[tuple[int, int]]:
+    """Work on one event, with a store that is locked when the handler is done, and for so many pauses.
+
+    Returns (deliveries whose lease is kept alive, runs) at each pause.
+    """
+    dispatcher, seen = inbox.dispatcher, []
+    dispatcher._work._connection._patience = 0.001  # type: ignore[attr-defined]
     other = sqlite3.connect(inbox.runtime.settings.database, isolation_level=None)
-    original = inbox.dispatcher._attempt
+    original, runs = dispatcher._runner.attempt, []
 
     def then_locked(claimed: Any) -> Any:
+        runs.append(claimed.id)
         outcome = original(claimed)
         other.execute("BEGIN IMMEDIATE")
         return outcome
 
-    pauses: list[float] = []
-
     def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 2:
+        seen.append((len(dispatcher._guard._current), len(runs)))
+        if len(seen) == pauses:
             other.execute("ROLLBACK")
 
-    inbox.dispatcher._attempt = then_locked  # type: ignore[method-assign]
-    inbox.dispatcher._pause = pause
-    inbox.dispatcher.deliver(1)
+    dispatcher._runner.attempt = then_locked  # type: ignore[method-assign]
+    dispatcher._pause = pause
+    dispatcher.work()
     other.close()
-    assert (2, ["succeeded"], 0) == (len(pauses), results(inbox), deliveries(inbox)["own.one"]["crashes"])
-    assert 2 == names(logs).count("delivery.not_recorded")
+    return seen
+
+
+def test_a_store_that_is_locked_puts_work_off(inbox: Inbox, handlers: Path, logs: list[Any]) -> None:
+    """The wake-up is not lost: it comes again after a second, without a sweep."""
+    write(handlers, '@handles("roomz")\ndef one(event): pass')
+    inbox.receive("roomz")
+    inbox.dispatcher._work._connection._patience = 0.01  # type: ignore[attr-defined]
+    other = sqlite3.connect(inbox.runtime.settings.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert (1, "received") == (inbox.run(), inbox.event(1)["status"])
+    other.execute("ROLLBACK")
+    other.close()
+    assert 0 == inbox.run()
+    inbox.advance(1)
+    inbox.run()
+    assert ("succeeded", 1) == (inbox.event(1)["status"], names(logs).count("work.put_off"))
+
+
+def test_more_is_taken_at_once_as_long_as_handlers_are_quick(inbox: Inbox, handlers: Path) -> None:
+    """1, 2, 4, …, at most 32; every event is handled once, and a message is left as long as there is more."""
+    write(handlers, '@handles("roomz")\ndef one(event): pass')
+    taken, original = [], inbox.dispatcher._work.take
+
+    def take(worker: Any, limit: int) -> Any:
+        found = original(worker, limit)
+        taken.append(len(found[0]))
+        return found
+
+    inbox.dispatcher._work.take = take  # type: ignore[method-assign]
+    for _ in range(100):
+        inbox.receive("roomz")
+    inbox.queue.lose()
+    inbox.sweep()
+    inbox.run()
+    assert [1, 2, 4, 8, 16, 32, 32, 5] == [number for number in taken if number]
+    assert {("succeeded", 1)} == {
+        (event["status"], len(inbox.event(event["id"])["deliveries"][0]["runs"])) for event in inbox.events()
+    }
+
+
+def test_a_slow_handler_keeps_nobody_waiting(inbox: Inbox, handlers: Path) -> None:
+    """Of several taken together, what is done is recorded and what was not begun is given back while it runs."""
+    write(
+        handlers,
+        """
+@handles("roomz")
+def one(event):
+    import builtins
+    if event.id == 3:
+        builtins.until_given_back()
+""",
+    )
+    seen: list[list[tuple[str, int]]] = []
+
+    def until_given_back() -> None:
+        end = time.monotonic() + 10
+        while time.monotonic() < end and not (seen and seen[-1][2] == ("pending", 0)):
+            rows = [inbox.event(number)["deliveries"][0] for number in range(2, 6)]
+            seen.append([(row["status"], row["attempts"]) for row in rows])
+            time.sleep(0.005)
+
+    builtins.until_given_back = until_given_back  # type: ignore[attr-defined]
+    for _ in range(5):
+        inbox.receive("roomz")
+    inbox.dispatcher._at_once = 4
+    inbox.dispatcher.work()
+    assert [("succeeded", 1), ("running", 1), ("pending", 0), ("pending", 0)] == seen[-1]
+    assert 2 == inbox.dispatcher._at_once
+    inbox.run()
+    assert {"succeeded"} == {event["status"] for event in inbox.events()}
+    assert [["succeeded"]] * 5 == [
+        [run["result"] for run in inbox.event(n)["deliveries"][0]["runs"]] for n in range(1, 6)
+    ]
+
+
+def test_a_worker_that_is_stopped_at_once_gives_back_what_it_did_not_begin(inbox: Inbox, handlers: Path) -> None:
+    """The one that was interrupted is retried; the others count no attempt."""
+    write(
+        handlers,
+        '@handles("roomz")\ndef one(event):\n    if event.attempt == 1 and event.id == 1: raise KeyboardInterrupt',
+    )
+    for _ in range(3):
+        inbox.receive("roomz")
+    inbox.dispatcher._at_once = 3
+    inbox.dispatcher.work()
+    rows = [inbox.event(number)["deliveries"][0] for number in (1, 2, 3)]
+    assert [("retrying", 1), ("pending", 0), ("pending", 0)] == [(row["status"], row["attempts"]) for row in rows]
+    inbox.run()
+    assert {"succeeded"} == {event["status"] for event in inbox.events()}
 
 
 def test_an_event_of_a_removed_source_is_still_delivered(inbox: Inbox, handlers: Path) -> None:

@@ -5,7 +5,7 @@ or too slow: nothing happened) besides what it names. `tests/store/test_contract
 every backend passes them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -55,6 +55,26 @@ class Finished:
 
     held: bool
     event_status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What routing needs to know of an event."""
+
+    id: int
+    source: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who claims, and when: `token` gives a fresh one per delivery, `at` is Unix time, `steady` see `Work`."""
+
+    name: str
+    token: Callable[[], str]
+    at: float
+    steady: float
+    lease: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +146,16 @@ class Work(Protocol):
         """Return the remembered handlers that are not removed, with the failure of their module if it has one."""
         ...
 
-    def event_head(self, event_id: int) -> tuple[str, str, str] | None:
-        """Return (source, type, status) of an event, None if there is none."""
+    def heads(self, limit: int) -> list[Head]:
+        """Return events that nobody has routed, oldest first."""
+        ...
+
+    def route_all(self, events: Mapping[int, Mapping[str, bool]], at: float) -> dict[int, list[int]]:
+        """Route events, by id; see `route`. Returns only those that were not routed yet. Atomic: all or nothing."""
         ...
 
     def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:
-        """Make one delivery per handler name and return the ids of those that can run.
+        """Make one delivery per handler name of an event and return the ids of those that can run.
 
         The value says whether the handler can run now; if not, its delivery is parked. Does nothing unless the
         event's status is "received"; without handlers the event becomes "unhandled".
@@ -147,8 +171,25 @@ class Work(Protocol):
         """
         ...
 
+    def take(self, worker: Worker, limit: int) -> tuple[list[Claimed], bool]:
+        """Claim what is due, up to `limit` deliveries, and tell whether there is more.
+
+        Atomic: one transaction. Only deliveries that were never tried are claimed together; another one is claimed
+        alone. If the lease of what was claimed together runs out, nobody knows which of them was being run: that ends
+        the attempt as "interrupted" and is no crash.
+        """
+        ...
+
+    def give_back(self, claimed: Collection[Claimed]) -> None:
+        """Let deliveries go that were claimed together and not begun, as if they had not been claimed."""
+        ...
+
     def heartbeat(self, delivery_id: int, token: str, lease_until: float, steady: float | None = None) -> bool:
         """Extend the lease until then; False if the token no longer holds the delivery."""
+        ...
+
+    def finish_all(self, ended: Sequence[tuple[Claimed, Outcome]], at: float) -> list[Finished]:
+        """Record how attempts ended, in one transaction; see `finish`."""
         ...
 
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:

@@ -96,7 +96,7 @@ def test_handlers_shows_those_that_loaded_and_those_that_did_not(inbox: Inbox, t
 def test_handlers_that_are_gone_but_have_work_left_are_shown(inbox: Inbox, tmp_path: Path, cli: Cli) -> None:
     """Events wait for a handler whose file was removed or does not import: the owner sees how many."""
     inbox.receive("roomz")
-    inbox.dispatcher.route(1)
+    inbox.dispatcher.route()
     (tmp_path / "handlers" / "own.py").write_text("import gone_module")
     states = {row["handler"]: (row["state"], row["waiting"]) for row in cli.json("handlers")}
     assert {"own": ("failed", 0), "own.one": ("parked", 1), "own.two": ("parked", 1)} == states

@@ -19,8 +19,7 @@ def orphans(inbox: Inbox, tmp_path: Path) -> Inbox:
     """Two events whose deliveries to `own.two` were not run before it was renamed."""
     for _ in range(2):
         inbox.receive("roomz")
-    for number in (1, 2):
-        inbox.dispatcher.route(number)
+    inbox.dispatcher.route()
     inbox.queue.lose()
     (tmp_path / "handlers" / "own.py").write_text(RENAMED)
     inbox.reload()
@@ -133,10 +132,10 @@ def test_a_cancelled_delivery_can_be_replayed(orphans: Inbox, cli: Cli, tmp_path
 def test_what_runs_or_has_ended_is_not_cancelled(inbox: Inbox, cli: Cli) -> None:
     """The worker that runs it decides."""
     inbox.receive("roomz")
-    inbox.dispatcher.route(1)
+    inbox.dispatcher.route()
     at, steady = inbox.clock(), inbox.clock.steady()
     inbox.dispatcher._work.claim(1, token="t", worker="w", at=at, lease=30.0, steady=steady)
-    inbox.dispatcher.deliver(2)
+    inbox.dispatcher.work()
     assert "0 deliveries cancelled\n" == cli("cancel", "1").stdout
     assert {"own.one": "running", "own.two": "succeeded"} == statuses(inbox, 1)
 

@@ -140,7 +140,7 @@ def test_deliveries_of_a_worker_that_is_gone_are_a_problem(inbox: Inbox, handler
     """Its lease ran out, and nobody rescued them."""
     (handlers / "own.py").write_text(FAILING)
     answer = inbox.receive("roomz")
-    inbox.dispatcher.route(answer.id)
+    inbox.dispatcher.route()
     work = inbox.dispatcher._work
     delivery = inbox.event(answer.id)["deliveries"][0]["id"]
     assert work.claim(delivery, token="t", worker="w", at=NOW, lease=30.0) is not None

@@ -208,6 +208,10 @@ def claimed(store: "SqliteStore", delivery: int, token: str = "t1", *, at: float
     return found
 
 
+HELD = Claimed(1, "t1", "m.f", 1, 0, 100.0, False, 1, "acme", "order.paid", "k1", 100.0, Request())
+"""What a worker holds who claimed delivery 1 with the token t1."""
+
+
 def handler(name: str, *, failure: str = "") -> HandlerSpec:
     """Return a handler `module.function`, or a module that failed."""
     return HandlerSpec(name, name.partition(".")[0], () if failure else (Handles("acme", "order.*"),), failure)

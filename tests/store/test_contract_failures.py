@@ -11,8 +11,8 @@ import pytest
 
 from inbox.errors import StoreUnavailable
 from inbox.models import NewEvent
-from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work
-from tests.store.stores import SqliteStore, claimed, event, handler, held, invalid, routed
+from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work, Worker
+from tests.store.stores import HELD, SqliteStore, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
 
@@ -25,6 +25,12 @@ WRITES: dict[str, Call] = {
     "Work.route": lambda store: store.work.route(1, {f"m.f{n}": True for n in range(200)}, 100.0),
     "Work.claim": lambda store: store.work.claim(2, token="t2", worker="w" * 20_000, at=100.0, lease=30.0),
     "Work.heartbeat": lambda store: store.work.heartbeat(1, "t1", 500.0),
+    "Work.route_all": lambda store: store.work.route_all({1: {f"m.f{n}": True for n in range(200)}}, 100.0),
+    "Work.take": lambda store: store.work.take(Worker("w" * 20_000, lambda: "t2", 100.0, 100.0, 30.0), 1),
+    "Work.give_back": lambda store: store.work.give_back([HELD]),
+    "Work.finish_all": lambda store: store.work.finish_all(
+        [(HELD, Outcome("dead", "error", error="x" * 20_000))], 101.0
+    ),
     "Work.finish": lambda store: store.work.finish(1, "t1", Outcome("dead", "error", error="x" * 20_000), 101.0),
     "Work.expire": lambda store: store.work.expire(200.0),
     "Work.set_back": lambda store: store.work.set_back(0.0),
@@ -38,13 +44,22 @@ WRITES: dict[str, Call] = {
     "Archive.end_replay": lambda store: store.archive.end_replay(1, at=2.0, events=1, deliveries=1),
 }
 LARGE = (
-    "Inlet.add_event", "Inlet.submit", "Inlet.add_refusal", "Work.route", "Work.claim", "Work.finish", "Archive.settle",
-)  # fmt: skip
+    "Inlet.add_event",
+    "Inlet.submit",
+    "Inlet.add_refusal",
+    "Work.route",
+    "Work.route_all",
+    "Work.claim",
+    "Work.take",
+    "Work.finish",
+    "Work.finish_all",
+    "Archive.settle",
+)
 """Those that need more than a page here."""
 
 READS: dict[str, Call] = {
     "Work.handlers": lambda store: store.work.handlers(),
-    "Work.event_head": lambda store: store.work.event_head(1),
+    "Work.heads": lambda store: store.work.heads(10),
     "Work.holds": lambda store: store.work.holds(1, "t1", 101.0),
     "Work.unrouted": lambda store: store.work.unrouted(10),
     "Work.waiting": lambda store: store.work.waiting(1e9, 10),

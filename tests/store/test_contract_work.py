@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inbox.models import Claimed
-from inbox.store.base import Filter, Finished, Outcome
+from inbox.store.base import Filter, Finished, Head, Outcome, Worker
 from tests.store.stores import SqliteStore, claimed, event, in_processes, in_threads, invalid, routed
 
+NUMBERS = count()
 SUCCEEDED = Outcome("succeeded", "succeeded", value='{"n": 1}')
 
 
@@ -30,11 +32,12 @@ def results(store: SqliteStore, delivery: int) -> list[str]:
     return [run["result"] for run in delivery_of(store, delivery)["runs"]]
 
 
-def test_head_is_what_routing_needs(store: SqliteStore) -> None:
-    """Source, type and status; None for an event that is not there."""
-    stored = store.inlet.add_event(event())
-    assert ("acme", "order.paid", "received") == store.work.event_head(stored.id)
-    assert store.work.event_head(stored.id + 1) is None
+def test_heads_are_what_routing_needs(store: SqliteStore) -> None:
+    """Id, source and type of what nobody routed, oldest first, no more than asked for."""
+    first, second = (store.inlet.add_event(event(key)).id for key in "ab")
+    store.inlet.add_event(invalid("bad"))
+    heads = [Head(first, "acme", "order.paid"), Head(second, "acme", "order.paid")]
+    assert (heads, heads[:1]) == (store.work.heads(10), store.work.heads(1))
 
 
 def test_routing_makes_one_delivery_per_handler(store: SqliteStore) -> None:
@@ -281,3 +284,79 @@ def test_waiting_is_what_can_be_claimed(store: SqliteStore) -> None:
     for delivery, at in store.work.waiting(500.0, 10):
         assert store.work.claim(delivery, token=f"x{delivery}", worker="w", at=at - 0.01, lease=1.0) is None
         assert store.work.claim(delivery, token=f"x{delivery}", worker="w", at=at, lease=1.0) is not None
+
+
+def taken(store: SqliteStore, limit: int, *, at: float = 100.0, worker: str = "w1") -> tuple[list[Claimed], bool]:
+    """Take what is due for 30 s, under tokens of their own."""
+    return store.work.take(Worker(worker, lambda: f"{worker}-{next(NUMBERS)}", at, at, 30.0), limit)
+
+
+def test_taking_claims_what_is_due_soonest_first(store: SqliteStore) -> None:
+    """As many as asked for, each under its own token, and it is told whether there is more."""
+    later, now, soon, other = (
+        routed(store, key=k, at=at)[0] for k, at in [("a", 120.0), ("b", 1.0), ("c", 2.0), ("d", 3.0)]
+    )
+    found, more = taken(store, 2)
+    assert ([now, soon], True) == ([each.id for each in found], more)
+    assert 2 == len({each.token for each in found})
+    assert ([other], False) == ([each.id for each in taken(store, 9)[0]], taken(store, 9)[1])
+    assert ([], False) == taken(store, 9)
+    assert [later] == [each.id for each in taken(store, 9, at=120.0)[0]]
+
+
+def test_what_was_tried_before_is_taken_alone(store: SqliteStore) -> None:
+    """A retry, and what is taken over from a lease that ran out, so that a crash of it is known to be its own."""
+    fresh, retried, held = (routed(store, key=key, at=at)[0] for key, at in [("a", 5.0), ("b", 1.0), ("c", 2.0)])
+    claimed(store, retried)
+    store.work.finish(retried, "t1", Outcome("retrying", "error", due_at=4.0), 100.0)
+    claimed(store, held, "t2", at=100.0)
+    for expected, at in [([retried], 100.0), ([fresh], 100.0), ([held], 130.0)]:
+        found, _ = taken(store, 9, at=at)
+        assert expected == [each.id for each in found]
+        if expected != [held]:
+            store.work.finish_all([(each, SUCCEEDED) for each in found], at)
+    assert ([], False) == taken(store, 9, at=130.0)
+    assert (["crashed", "running"], 1) == (results(store, held), delivery_of(store, held)["crashes"])
+
+
+def test_a_lease_of_several_that_runs_out_is_no_crash(store: SqliteStore) -> None:
+    """Nobody knows which of them the worker ran when it died; each runs again, alone, and then a crash is its own."""
+    numbers = [routed(store, key=key)[0] for key in "abc"]
+    assert 3 == len(taken(store, 9)[0])
+    for at, attempts, crashes in [(130.0, ["interrupted"], 0), (160.0, ["interrupted", "crashed"], 1)]:
+        for number in numbers:
+            assert [number] == [each.id for each in taken(store, 9, at=at)[0]]
+            assert ([*attempts, "running"], crashes) == (results(store, number), delivery_of(store, number)["crashes"])
+
+
+def test_what_was_not_begun_is_given_back_untouched(store: SqliteStore) -> None:
+    """No attempt is counted and no time lost; what somebody else has taken over meanwhile is left alone."""
+    first, second = (routed(store, key=key)[0] for key in "ab")
+    before = delivery_of(store, first)
+    found, _ = taken(store, 9)
+    assert store.work.claim(second, token="t9", worker="w9", at=130.0, lease=30.0) is not None
+    store.work.give_back(found)
+    assert before == delivery_of(store, first)
+    assert ("running", "w9", ["interrupted", "running"]) == (
+        delivery_of(store, second)["status"], delivery_of(store, second)["worker"], results(store, second),
+    )  # fmt: skip
+    assert [first] == [each.id for each in taken(store, 9, at=131.0)[0]]
+
+
+def test_outcomes_are_recorded_together(store: SqliteStore) -> None:
+    """Each by its own token: one that was lost changes nothing, and keeps nobody else from being recorded."""
+    numbers = [routed(store, key=key)[0] for key in "abc"]
+    found, _ = taken(store, 9)
+    assert store.work.claim(numbers[1], token="t9", worker="w9", at=130.0, lease=30.0) is not None
+    finished = store.work.finish_all([(each, SUCCEEDED) for each in found], 131.0)
+    assert [Finished(True, "succeeded"), Finished(False), Finished(True, "succeeded")] == finished
+    assert ["succeeded", "running", "succeeded"] == [delivery_of(store, number)["status"] for number in numbers]
+
+
+def test_events_are_routed_together(store: SqliteStore) -> None:
+    """Those that somebody else has routed meanwhile are left out."""
+    first, second, third = (store.inlet.add_event(event(key)).id for key in "abc")
+    store.work.route(second, {"m.f": True}, 100.0)
+    made = store.work.route_all({first: {"m.f": True, "m.g": True}, second: {"m.f": True}, third: {}}, 100.0)
+    assert [(first, 2), (third, 0)] == [(number, len(deliveries)) for number, deliveries in made.items()]
+    assert [] == store.work.unrouted(10)

@@ -10,9 +10,20 @@ import pytest
 
 from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
-from inbox.store.base import Filter, Outcome
+from inbox.store.base import Filter, Outcome, Worker
 from inbox.store.sqlite import schema
-from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, held, in_processes, refusal, routed
+from tests.store.stores import (
+    HELD,
+    SqliteStore,
+    claimed,
+    connection_of,
+    event,
+    handler,
+    held,
+    in_processes,
+    refusal,
+    routed,
+)
 
 TABLES = [
     "_sqlite_migrations",
@@ -171,7 +182,9 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "held": ("archive", lambda store: store.archive.held("acme", 0, 10)),
     "drop held": ("archive", lambda store: store.archive.drop_held(1)),
     "refusal": ("inlet", lambda store: store.inlet.add_refusal(refusal())),
-    "head": ("work", lambda store: store.work.event_head(1)),
+    "heads": ("work", lambda store: store.work.heads(10)),
+    "take": ("work", lambda store: store.work.take(Worker("w", lambda: "t3", 100.0, 100.0, 1.0), 1)),
+    "give back": ("work", lambda store: store.work.give_back([HELD])),
     "route": ("work", lambda store: store.work.route(2, {"m.f": True}, 100.0)),
     "claim": ("work", lambda store: store.work.claim(2, token="t2", worker="w", at=100.0, lease=1.0)),
     "rescue": ("work", lambda store: store.work.claim(1, token="t2", worker="w", at=500.0, lease=1.0)),

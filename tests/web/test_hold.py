@@ -131,7 +131,7 @@ def test_sweep_wakes_work_although_nothing_can_be_forgotten(
     inbox.queue.lose()
     monkeypatch.setattr(inbox.dispatcher._work, "expire", full)
     assert 1 == inbox.sweep()
-    assert ("event", 1) == inbox.queue.take()
+    assert ("work", 0) == inbox.queue.take()
     assert "held.not_expired" in [entry["event"] for entry in logs]
 
 

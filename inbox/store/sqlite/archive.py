@@ -9,7 +9,8 @@ from inbox.errors import NotFound
 from inbox.models import HandlerSpec, Request
 from inbox.store.base import Filter, ReplayResult, Waiting
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.work import encodable, make_delivery, remembered, settle, stored_request
+from inbox.store.sqlite.handlers import encodable, remembered
+from inbox.store.sqlite.work import make_delivery, settle, stored_request
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,

@@ -157,7 +157,7 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first", "0002_steady_leases", "0003_retention", "0004_counts", "0005_alarms")
+KNOWN = ("0001_first", "0002_steady_leases", "0003_retention", "0004_counts", "0005_alarms", "0006_claimed_together")
 
 
 @migrations(name="0001_first")
@@ -207,6 +207,12 @@ def _counts(database: Database) -> None:
 def _alarms(database: Database) -> None:
     for statement in alarms.TABLES.split(";"):
         database.conn.execute(statement)
+
+
+@migrations(name="0006_claimed_together")
+def _claimed_together(database: Database) -> None:
+    """Let an attempt tell that its delivery was claimed together with others."""
+    database.conn.execute("ALTER TABLE attempts ADD COLUMN together INTEGER NOT NULL DEFAULT 0")
 
 
 def migrate(connection: Connection) -> None:

@@ -5,13 +5,14 @@ Not fsynced: losing the last of it in a power cut means running a delivery again
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import takewhile
 
-from inbox.models import Claimed, HandlerSpec, Handles, Request
-from inbox.store.base import Finished, Outcome
+from inbox.models import Claimed, HandlerSpec, Request
+from inbox.store.base import Finished, Head, Outcome, Worker
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_attempt, tally_rescue
+from inbox.store.sqlite.handlers import encodable, remember, remembered
 
 # Only the first of several routers finds the event still "received".
 _ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
@@ -21,19 +22,33 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id, handler, replay_id) DO NOTHING
 RETURNING id
 """
-# One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever held it. A lease that begins in
-# the future of the steady clock was given before the machine started anew: by more than another worker, who looked at
-# the clock earlier and then waited for the write lock, could be behind.
+_NEXT = """
+SELECT id, attempts FROM (SELECT id, attempts FROM deliveries WHERE status = 'running'
+                          AND (steady_until <= :steady OR steady_until - lease > :steady) LIMIT :limit)
+UNION ALL
+SELECT id, attempts FROM (SELECT id, attempts FROM deliveries
+                          WHERE status IN ('pending', 'retrying') AND due_at <= :at ORDER BY due_at LIMIT :limit)
+"""
+# One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever ran it, which is known if it was
+# claimed alone. A lease that begins in the future of the steady clock was given before the machine started anew.
 _CLAIM = """
 UPDATE deliveries
-SET crashes = crashes + (status = 'running'), status = 'running', token = :token, worker = :worker,
+SET crashes = crashes + EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND result = 'running' AND NOT together),
+    status = 'running', token = :token, worker = :worker,
     lease_until = :at + :lease, steady_until = :steady + :lease, lease = :lease, attempts = attempts + 1
 WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
                     OR (status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)))
 RETURNING event_id, handler, attempts, crashes, created_at, replay_id
 """
-_CRASHED = "UPDATE attempts SET result = 'crashed', finished_at = ? WHERE delivery_id = ? AND result = 'running'"
-_ATTEMPT = "INSERT INTO attempts (delivery_id, number, token, worker, started_at) VALUES (?, ?, ?, ?, ?)"
+_CRASHED = """
+UPDATE attempts SET result = CASE WHEN together THEN 'interrupted' ELSE 'crashed' END, finished_at = ?
+WHERE delivery_id = ? AND result = 'running'
+"""
+_ATTEMPT = "INSERT INTO attempts (delivery_id, number, token, worker, started_at, together) VALUES (?, ?, ?, ?, ?, ?)"
+_GIVE_BACK = """
+UPDATE deliveries SET status = 'pending', token = NULL, worker = NULL, lease_until = NULL, attempts = attempts - 1
+WHERE id = ? AND token = ? AND status = 'running' RETURNING id
+"""
 _EVENT = """
 SELECT source, type, key, received_at, method, path, query, headers, remote, body
 FROM events JOIN bodies ON bodies.event_id = events.id WHERE events.id = ?
@@ -76,17 +91,6 @@ ORDER BY at LIMIT :limit
 # A pause that began later than now was given before the clock was set back; it begins again.
 _LATER = "status IN ('pending', 'retrying') AND waits_since > :at + 1.0"
 _SET_BACK = f"UPDATE deliveries SET due_at = due_at - (waits_since - :at), waits_since = :at WHERE {_LATER}"
-# What a module that failed today had when it last loaded is still there; what was removed before stays removed.
-_REMOVE = "UPDATE handlers SET removed = 1, failure = '' WHERE module NOT IN (SELECT value FROM json_each(?))"
-_REMEMBER = """
-INSERT INTO handlers (name, module, marks, failure, removed, loaded_at) VALUES (?, ?, ?, '', 0, ?)
-ON CONFLICT (name) DO UPDATE SET module = excluded.module, marks = excluded.marks, failure = '', removed = 0,
-                                 loaded_at = excluded.loaded_at
-"""
-_UNPARK = """
-UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at, error = ''
-WHERE status = 'parked' AND handler = :handler
-"""
 
 
 class SqliteWork:
@@ -103,54 +107,46 @@ class SqliteWork:
         """See Work."""
         return remembered(self._connection)
 
-    def event_head(self, event_id: int) -> tuple[str, str, str] | None:
+    def heads(self, limit: int) -> list[Head]:
         """See Work."""
-        rows = self._connection.rows("SELECT source, type, status FROM events WHERE id = ?", (event_id,))
-        return (rows[0]["source"], rows[0]["type"], rows[0]["status"]) if rows else None
+        sql = "SELECT id, source, type FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
+        return [Head(*row) for row in self._connection.rows(sql, (limit,))]
 
     def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:
         """See Work."""
-        status = "processing" if handlers else "unhandled"
+        return self.route_all({event_id: handlers}, at).get(event_id, [])
+
+    def route_all(self, events: Mapping[int, Mapping[str, bool]], at: float) -> dict[int, list[int]]:
+        """See Work."""
         with self._connection.write() as connection:
-            if connection.execute(_ROUTE, (status, event_id)).fetchone() is None:
-                return []
-            made = {
-                name: make_delivery(connection, event_id, name, can_run, 0, at) for name, can_run in handlers.items()
-            }
-            if None in made.values():
-                settle(connection, event_id)
-        return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
+            made = {event_id: _route(connection, event_id, names, at) for event_id, names in events.items()}
+        return {event_id: deliveries for event_id, deliveries in made.items() if deliveries is not None}
 
     def claim(
         self, delivery_id: int, *, token: str, worker: str, at: float, lease: float, steady: float | None = None
     ) -> Claimed | None:
         """See Work."""
-        values = {"id": delivery_id, "token": token, "worker": worker, "at": at, "lease": lease}
-        values["steady"] = at if steady is None else steady
+        who = Worker(worker, lambda: token, at, at if steady is None else steady, lease)
         with self._connection.write() as connection:
-            row = connection.execute(_CLAIM, values).fetchone()
-            if row is None:
-                return None
-            if row["crashes"]:
-                crashed = connection.execute(_CRASHED, (at, delivery_id)).rowcount
-                tally_rescue(connection, row["handler"], crashed, at)
-            connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, worker, at))
-            event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
-        return Claimed(
-            id=delivery_id,
-            token=token,
-            handler=row["handler"],
-            attempt=row["attempts"],
-            crashes=row["crashes"],
-            created_at=row["created_at"],
-            is_replay=row["replay_id"] > 0,
-            event_id=row["event_id"],
-            source=event["source"],
-            type=event["type"],
-            key=event["key"],
-            received_at=event["received_at"],
-            request=stored_request(event),
-        )
+            return _claim(connection, delivery_id, who, together=False)
+
+    def take(self, worker: Worker, limit: int) -> tuple[list[Claimed], bool]:
+        """See Work."""
+        values = {"at": worker.at, "steady": worker.steady, "limit": limit + 1}
+        if not self._connection.rows(_NEXT, values):
+            return [], False
+        with self._connection.write() as connection:
+            due = connection.execute(_NEXT, values).fetchall()
+            fresh = list(takewhile(lambda row: row["attempts"] == 0, due))[:limit] or due[:1]
+            claims = [_claim(connection, row["id"], worker, together=len(fresh) > 1) for row in fresh]
+        return [claimed for claimed in claims if claimed is not None], len(due) > len(fresh)
+
+    def give_back(self, claimed: Collection[Claimed]) -> None:
+        """See Work. Atomic: one transaction."""
+        with self._connection.write() as connection:
+            for each in claimed:
+                if connection.execute(_GIVE_BACK, (each.id, each.token)).fetchone() is not None:
+                    connection.execute("DELETE FROM attempts WHERE token = ?", (each.token,))
 
     def heartbeat(self, delivery_id: int, token: str, lease_until: float, steady: float | None = None) -> bool:
         """See Work."""
@@ -165,24 +161,13 @@ class SqliteWork:
 
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
         """See Work."""
-        values = {
-            "id": delivery_id,
-            "token": token,
-            "status": outcome.status,
-            "due_at": outcome.due_at,
-            "at": at,
-            "finished_at": None if outcome.status in ("retrying", "parked") else at,
-            "value": outcome.value,
-            "error": encodable(outcome.error),
-        }
         with self._connection.write() as connection:
-            row = connection.execute(_FINISH, values).fetchone()
-            result = outcome.result if row is not None else "lost"
-            if connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).rowcount:
-                tally_attempt(connection, token, outcome, at, held=row is not None)
-            if row is None:
-                return Finished(held=False)
-            return Finished(held=True, event_status=settle(connection, row["event_id"]))
+            return _finish(connection, delivery_id, token, outcome, at)
+
+    def finish_all(self, ended: Sequence[tuple[Claimed, Outcome]], at: float) -> list[Finished]:
+        """See Work."""
+        with self._connection.write() as connection:
+            return [_finish(connection, claimed.id, claimed.token, outcome, at) for claimed, outcome in ended]
 
     def expire(self, at: float) -> int:
         """See Work."""
@@ -191,8 +176,7 @@ class SqliteWork:
 
     def unrouted(self, limit: int) -> list[int]:
         """See Work."""
-        sql = "SELECT id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
-        return [row["id"] for row in self._connection.rows(sql, (limit,))]
+        return [head.id for head in self.heads(limit)]
 
     def waiting(self, until: float, limit: int, steady: float | None = None) -> list[tuple[int, float]]:
         """See Work."""
@@ -211,6 +195,64 @@ class SqliteWork:
         self._connection.close()
 
 
+def _route(connection: sqlite3.Connection, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int] | None:
+    status = "processing" if handlers else "unhandled"
+    if connection.execute(_ROUTE, (status, event_id)).fetchone() is None:
+        return None
+    made = {name: make_delivery(connection, event_id, name, can_run, 0, at) for name, can_run in handlers.items()}
+    if None in made.values():
+        settle(connection, event_id)
+    return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
+
+
+def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, together: bool) -> Claimed | None:
+    token = who.token()
+    values = {"id": delivery_id, "token": token, "worker": who.name, "at": who.at, "lease": who.lease}
+    row = connection.execute(_CLAIM, {**values, "steady": who.steady}).fetchone()
+    if row is None:
+        return None
+    if row["attempts"] > 1:
+        crashed = connection.execute(_CRASHED, (who.at, delivery_id)).rowcount
+        tally_rescue(connection, row["handler"], crashed, who.at)
+    connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, who.name, who.at, together))
+    event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
+    return Claimed(
+        id=delivery_id,
+        token=token,
+        handler=row["handler"],
+        attempt=row["attempts"],
+        crashes=row["crashes"],
+        created_at=row["created_at"],
+        is_replay=row["replay_id"] > 0,
+        event_id=row["event_id"],
+        source=event["source"],
+        type=event["type"],
+        key=event["key"],
+        received_at=event["received_at"],
+        request=stored_request(event),
+    )
+
+
+def _finish(connection: sqlite3.Connection, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
+    values = {
+        "id": delivery_id,
+        "token": token,
+        "status": outcome.status,
+        "due_at": outcome.due_at,
+        "at": at,
+        "finished_at": None if outcome.status in ("retrying", "parked") else at,
+        "value": outcome.value,
+        "error": encodable(outcome.error),
+    }
+    row = connection.execute(_FINISH, values).fetchone()
+    result = outcome.result if row is not None else "lost"
+    if connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).rowcount:
+        tally_attempt(connection, token, outcome, at, held=row is not None)
+    if row is None:
+        return Finished(held=False)
+    return Finished(held=True, event_status=settle(connection, row["event_id"]))
+
+
 def make_delivery(
     connection: sqlite3.Connection, event_id: int, handler: str, can_run: bool, replay_id: int, at: float
 ) -> int | None:
@@ -225,36 +267,7 @@ def settle(connection: sqlite3.Connection, event_id: int) -> str:
     return str(connection.execute(SETTLE, {"event": event_id}).fetchone()["status"])
 
 
-def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float) -> None:
-    """See Work.remember. Atomic: one transaction."""
-    failures = {spec.module: spec.failure for spec in handlers if spec.failure}
-    with connection.write() as raw:
-        raw.execute(_REMOVE, (json.dumps(list(failures)),))
-        for module, failure in failures.items():
-            raw.execute("UPDATE handlers SET failure = ? WHERE module = ?", (encodable(failure), module))
-        for spec in handlers:
-            if not spec.failure:
-                raw.execute(_REMEMBER, (spec.name, spec.module, json.dumps([asdict(m) for m in spec.marks]), at))
-                raw.execute(_UNPARK, {"at": at, "handler": spec.name})
-
-
-def remembered(connection: Connection) -> list[HandlerSpec]:
-    """See Work.handlers."""
-    rows = connection.rows("SELECT name, module, marks, failure FROM handlers WHERE NOT removed ORDER BY name")
-    return [
-        HandlerSpec(
-            row["name"], row["module"], tuple(Handles(**mark) for mark in json.loads(row["marks"])), row["failure"]
-        )
-        for row in rows
-    ]
-
-
 def stored_request(row: sqlite3.Row) -> Request:
     """Return the request of a row of bodies."""
     headers = tuple((name, value) for name, value in json.loads(row["headers"]))
     return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])
-
-
-def encodable(text: str) -> str:
-    """Return the text with lone surrogates written as escapes: they have no UTF-8, so SQLite cannot store them."""
-    return text.encode("utf-8", "backslashreplace").decode()
