@@ -6,15 +6,16 @@ the queue, as routing does.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
-from inbox.errors import Malformed, Violation
+from inbox.errors import Malformed, StoreError, Violation
 from inbox.ingest import payload_of
 from inbox.models import HandlerSpec, Request
 from inbox.providers.base import Provider
-from inbox.store.base import Archive, Filter
+from inbox.store.base import Archive, Filter, ReplayResult
 from inbox.validation import Schemas
 
 PAGE = 500
@@ -25,7 +26,7 @@ class Replayed:
     """What became of one event: how many deliveries were made, made due at once, or are running already.
 
     `problem` says why nothing was done: "invalid" (still breaks its schema), "no handler", "pruned" (it has no body any
-    more), or "".
+    more), "failed" (`error` says how), or "".
     """
 
     event_id: int
@@ -33,6 +34,7 @@ class Replayed:
     expedited: int = 0
     running: int = 0
     problem: str = ""
+    error: str = ""
 
 
 class Replayer:
@@ -79,7 +81,7 @@ class Replayer:
             return Replayed(event["id"], problem="pruned")
         if self._violations(event, force)[0]:
             return Replayed(event["id"], problem="invalid")
-        names = self._handlers(event["source"], event["type"], handler)
+        names = choose(self._known(), event["source"], event["type"], handler)
         return Replayed(event["id"], created=len(names), problem="" if names else "no handler")
 
     def replay(self, event: Mapping[str, Any], handler: str | None, replay_id: int, *, force: bool = False) -> Replayed:
@@ -87,33 +89,51 @@ class Replayer:
 
         `force` runs handlers although the payload breaks its schema; they get `payload=None` if it is not JSON.
         """
+        return self._make([self._prepare(event, handler, self._known(), force)], replay_id)[0]
+
+    def replay_all(
+        self, events: Sequence[Mapping[str, Any]], handler: str | None, replay_id: int, *, force: bool = False
+    ) -> list[Replayed]:
+        """Do what `replay` does for several events, in one transaction; one that fails keeps no other from it.
+
+        Raises StoreError.
+        """
+        known, prepared = self._known(), []
+        for event in events:
+            try:
+                prepared.append(self._prepare(event, handler, known, force))
+            except StoreError:
+                raise
+            except Exception as error:
+                prepared.append((Replayed(event["id"], problem="failed", error=str(error)), []))
+        return self._make(prepared, replay_id)
+
+    def _prepare(
+        self, event: Mapping[str, Any], handler: str | None, known: Sequence[HandlerSpec], force: bool
+    ) -> tuple[Replayed, list[HandlerSpec]]:
+        """Check a quarantined event again, and return its handlers, or why it has none to run."""
         event_id, event_type = event["id"], event["type"]
         if event["body_pruned_at"] is not None:
-            return Replayed(event_id, problem="pruned")
+            return Replayed(event_id, problem="pruned"), []
         if event["status"] == "quarantined":
             violations, event_type = self._violations(event, force)
             if violations:
                 self._archive.settle(event_id, status="quarantined", type=event_type, violations=_json(violations))
-                return Replayed(event_id, problem="invalid")
-        specs = self._handlers(event["source"], event_type, handler)
-        if not specs:
-            if event["status"] == "quarantined":
-                self._archive.settle(event_id, status="unhandled", type=event_type, violations=None)
-            return Replayed(event_id, problem="no handler")
+                return Replayed(event_id, problem="invalid"), []
+        specs = choose(known, event["source"], event_type, handler)
         if event["status"] == "quarantined":
-            self._archive.settle(event_id, status="quarantined", type=event_type, violations=None)
-        counts: Counter[str] = Counter()
-        for spec in specs:
-            result, _ = self._archive.replay(
-                event_id, spec.name, can_run=not spec.failure, replay_id=replay_id, at=self._clock()
-            )
-            counts[result] += 1
-            if result != "running" and not spec.failure:
-                self._wake()
-        return Replayed(event_id, counts["created"], counts["expedited"], counts["running"])
+            status = "quarantined" if specs else "unhandled"
+            self._archive.settle(event_id, status=status, type=event_type, violations=None)
+        return Replayed(event_id, problem="" if specs else "no handler"), specs
 
-    def _handlers(self, source: str, event_type: str, handler: str | None) -> list[HandlerSpec]:
-        return [spec for spec in self._known() if spec.match(source, event_type) and handler in (None, spec.name)]
+    def _make(self, prepared: Sequence[tuple[Replayed, list[HandlerSpec]]], replay_id: int) -> list[Replayed]:
+        wanted = [(event.event_id, spec.name, not spec.failure) for event, specs in prepared for spec in specs]
+        if not wanted:
+            return [event for event, _ in prepared]
+        results = iter(self._archive.replay_all(wanted, replay_id=replay_id, at=self._clock()))
+        done = [counted(event, list(islice(results, len(specs)))) for event, specs in prepared]
+        self._wake()
+        return done
 
     def _violations(self, event: Mapping[str, Any], force: bool) -> tuple[tuple[Violation, ...], str]:
         """Return what is wrong with a quarantined event's payload today, and its type as it is found today."""
@@ -131,6 +151,19 @@ class Replayer:
             return (Violation("", error.diagnosis),), event["type"]
         event_type = source.type_of(request, payload)
         return self._schemas.violations(source.name, event_type, payload, formats=source.formats), event_type
+
+
+def choose(known: Sequence[HandlerSpec], source: str, event_type: str, handler: str | None) -> list[HandlerSpec]:
+    """Return the handlers that match, or the one of them that is named."""
+    return [spec for spec in known if spec.match(source, event_type) and handler in (None, spec.name)]
+
+
+def counted(event: Replayed, results: Sequence[ReplayResult | None]) -> Replayed:
+    """Return what became of an event."""
+    counts = Counter(results)
+    if counts[None]:
+        return replace(event, problem="failed", error="it was pruned meanwhile")
+    return replace(event, created=counts["created"], expedited=counts["expedited"], running=counts["running"])
 
 
 def _json(violations: tuple[Violation, ...]) -> str:

@@ -2,10 +2,13 @@
 
 import contextlib
 import getpass
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
@@ -20,6 +23,19 @@ from inbox.store.base import Filter
 
 ASK_FROM = 2
 """From so many events on, `replay` asks before it starts."""
+
+AT_ONCE = 32
+"""So many events are replayed in one transaction, which is short enough for those who write meanwhile."""
+
+FIELDS = ("created", "expedited", "running", "problem")
+TEXTS = {
+    "expedited": "made due at once",
+    "running": "running already",
+    "invalid": "still invalid (`inbox show ID` says where)",
+    "no handler": "without a handler that matches",
+    "pruned": "without a body: pruned, and lost to handlers",
+    "failed": "failed",
+}
 
 
 @click.command()
@@ -57,19 +73,19 @@ def replay(
     total = len(ids) or runtime.archive.count(wanted)
     events = iter([runtime.archive.event(event_id) for event_id in ids]) if ids else replayer.select(wanted)
     if dry_run:
-        plans = [_guarded(event, lambda it: replayer.plan(it, handler, force=force)) for event in events]
-        return _finish(plans, as_json, dry=True)
+        plans = (_guarded(event, lambda it: replayer.plan(it, handler, force=force)) for event in events)
+        return _finish(Tally(as_json, dry=True), plans)
     if total >= ASK_FROM and not yes:
         click.confirm(f"Run {total} events again?", abort=True, err=True)
     selection = {"ids": list(ids)} if ids else {key: value for key, value in asdict(wanted).items() if value}
     replay_id = replayer.start(who=user(), why=why, selection=selection, handler=handler)
-    done: list[Replayed] = []
+    tally = Tally(as_json)
+    pages = _paced(events, total, rate, quiet=as_json)
+    done = (one for page in pages for one in replayer.replay_all(page, handler, replay_id, force=force))
     try:
-        for event in _paced(events, total, rate, quiet=as_json):
-            done.append(_guarded(event, lambda it: replayer.replay(it, handler, replay_id, force=force)))
+        _finish(tally, done)
     finally:
-        replayer.end(replay_id, events=len(done), deliveries=sum(item.created for item in done))
-    _finish(done, as_json, dry=False)
+        replayer.end(replay_id, events=tally.events, deliveries=tally.counts["created"])
 
 
 def _guarded(event: dict[str, Any], action: Callable[[dict[str, Any]], Replayed]) -> Replayed:
@@ -79,8 +95,7 @@ def _guarded(event: dict[str, Any], action: Callable[[dict[str, Any]], Replayed]
     except StoreError:
         raise
     except Exception as error:
-        click.echo(f"inbox: event {event['id']}: {safe(error)}", err=True)
-        return Replayed(event["id"], problem="failed")
+        return Replayed(event["id"], problem="failed", error=str(error))
 
 
 def user() -> str:
@@ -93,44 +108,62 @@ def user() -> str:
 
 def _paced(
     events: Iterator[dict[str, Any]], total: int, rate: float | None, *, quiet: bool
-) -> Iterator[dict[str, Any]]:
-    """Yield the events no faster than `rate` per second, under a progress bar where a person is watching."""
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the events a few at a time, no faster than `rate` per second, with a progress bar for people.
+
+    Each few are one transaction; after it as much time again is left to those who write meanwhile.
+    """
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console(stderr=True))
-    begun = time.monotonic()
+    size = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate / 10)))
+    begun, number = time.monotonic(), 0
     with contextlib.nullcontext() if quiet else bar:
         task = bar.add_task("replay", total=total)
-        for number, event in enumerate(events):
+        while page := list(islice(events, size)):
             if rate:
                 time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-            yield event
-            bar.advance(task)
+            start = time.monotonic()
+            yield page
+            number += len(page)
+            bar.advance(task, len(page))
+            if not rate:
+                time.sleep(min(time.monotonic() - start, 0.1))
 
 
-def _finish(done: list[Replayed], as_json: bool, *, dry: bool) -> None:
-    if as_json:
-        fields = ("created", "expedited", "running", "problem")
-        dump([{"id": item.event_id, **{name: getattr(item, name) for name in fields}} for item in done])
-    else:
-        click.echo(_summary(done, dry=dry))
-    if any(item.problem == "failed" for item in done):
+class Tally:
+    """Counts what became of events, and prints each at once where JSON is wanted: there may be very many."""
+
+    def __init__(self, as_json: bool, *, dry: bool = False) -> None:
+        self.events = 0
+        self.counts: Counter[str] = Counter()
+        self._as_json = as_json
+        self._would = "would be " if dry else ""
+
+    def add(self, one: Replayed) -> None:
+        """Count an event, and name it if it failed."""
+        if one.error:
+            click.echo(f"inbox: event {one.event_id}: {safe(one.error)}", err=True)
+        if self._as_json:
+            row = {"id": one.event_id, **{name: getattr(one, name) for name in FIELDS}}
+            click.echo(("[\n" if not self.events else ",\n") + f"  {json.dumps(row)}", nl=False)
+        self.events += 1
+        self.counts[one.problem] += 1
+        for name in ("created", "expedited", "running"):
+            self.counts[name] += getattr(one, name)
+
+    def __str__(self) -> str:
+        if self._as_json:
+            return "\n]" if self.events else "[]"
+        parts = [f"{self.events} events, {self.counts['created']} deliveries {self._would}made"]
+        return "; ".join(parts + [f"{self.counts[key]} {text}" for key, text in TEXTS.items() if self.counts[key]])
+
+
+def _finish(tally: Tally, done: Iterable[Replayed]) -> None:
+    for one in done:
+        tally.add(one)
+    click.echo(str(tally))
+    if tally.counts["failed"]:
         raise click.exceptions.Exit(1)
-
-
-def _summary(done: list[Replayed], *, dry: bool) -> str:
-    made, would = sum(item.created for item in done), "would be " if dry else ""
-    parts = [f"{len(done)} events, {made} deliveries {would}made"]
-    for text, number in (
-        ("made due at once", sum(item.expedited for item in done)),
-        ("running already", sum(item.running for item in done)),
-        ("still invalid (`inbox show ID` says where)", sum(item.problem == "invalid" for item in done)),
-        ("without a handler that matches", sum(item.problem == "no handler" for item in done)),
-        ("without a body: pruned, and lost to handlers", sum(item.problem == "pruned" for item in done)),
-        ("failed", sum(item.problem == "failed" for item in done)),
-    ):
-        if number:
-            parts.append(f"{number} {text}")
-    return "; ".join(parts)
 
 
 @click.command()

@@ -282,6 +282,12 @@ class Archive(Protocol):
         """
         ...
 
+    def replay_all(
+        self, wanted: Sequence[tuple[int, str, bool]], *, replay_id: int, at: float
+    ) -> list[ReplayResult | None]:
+        """Replay (event id, handler, can it run) in one transaction; None for an event that is gone. See `replay`."""
+        ...
+
     def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
         """End deliveries that are pending, retrying or parked, and return how many; 0 when there are no more.
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inbox.queue import Queue
+from inbox.store.sqlite.archive import SqliteArchive
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
 
@@ -235,3 +236,21 @@ def test_one_bad_event_does_not_break_the_rest(three: Inbox, cli: Cli) -> None:
         assert result.stdout.endswith("; 1 failed\n")
     assert [1, 2, 3, last] == [event for event, _, _ in made(three)]
     assert (5, 4) == tuple(cli.json("replays")[0][key] for key in ("events", "deliveries"))
+
+
+def test_many_events_are_a_few_transactions(three: Inbox, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few events each, so that nobody who writes meanwhile waits for long; the JSON has all of them."""
+    for _ in range(6):
+        three.receive("roomz")
+    three.run()
+    monkeypatch.setattr("inbox.cli.replay.AT_ONCE", 4)
+    sizes, replay_all = [], SqliteArchive.replay_all
+
+    def counting(archive: SqliteArchive, wanted: Any, **options: Any) -> Any:
+        sizes.append(len(wanted))
+        return replay_all(archive, wanted, **options)
+
+    monkeypatch.setattr(SqliteArchive, "replay_all", counting)
+    rows = cli.json("replay", "--source", "roomz", "--yes", "--handler", "own.one")
+    assert [4, 4, 1] == sizes
+    assert [1, 2, 3, 4, 5, 6, 7, 8, 9] == [row["id"] for row in rows]

@@ -40,6 +40,7 @@ WRITES: dict[str, Call] = {
         at=1.0, who="x" * 20_000, why="", selection="{}", handler=None
     ),
     "Archive.replay": lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=100.0),
+    "Archive.replay_all": lambda store: store.archive.replay_all([(3, "m.f", True)], replay_id=1, at=100.0),
     "Archive.settle": lambda store: store.archive.settle(3, status="unhandled", type="t" * 20_000, violations=None),
     "Archive.end_replay": lambda store: store.archive.end_replay(1, at=2.0, events=1, deliveries=1),
 }

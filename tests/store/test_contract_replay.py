@@ -145,3 +145,19 @@ def test_event_that_was_done_before_routing_is_done_after_it(store: SqliteStore)
     assert [] == store.work.route(number, {"m.f": True}, 100.0)
     assert [("m.f", 0, "dead"), ("m.f", 2, "succeeded")] == deliveries(store)
     assert "succeeded" == store.archive.event(number)["status"]
+
+
+def test_events_are_replayed_together(store: SqliteStore) -> None:
+    """Each as if alone, in the order given; an event that is gone keeps no other from it."""
+    running, waiting = routed(store, "m.f", "m.g")
+    claimed(store, running)
+    number = store.inlet.add_event(event("k2")).id
+    wanted = [(1, "m.f", True), (99, "m.f", True), (1, "m.g", True), (number, "m.f", False), (1, "m.h", True)]
+    assert ["running", None, "expedited", "created", "created"] == store.archive.replay_all(
+        wanted, replay_id=3, at=200.0
+    )
+    assert [("m.f", 0, "running"), ("m.g", 0, "pending"), ("m.h", 3, "pending")] == deliveries(store)
+    assert [("m.f", 0, "parked")] == [
+        (row["handler"], row["replay_id"], row["status"]) for row in store.archive.event(number)["deliveries"]
+    ]
+    assert waiting in [found for found, _ in store.work.waiting(200.0, 10)]

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from inbox.errors import NotFound
@@ -179,26 +179,20 @@ class SqliteArchive:
     ) -> tuple[ReplayResult, int]:
         """See Archive."""
         with self._connection.write() as connection:
-            head = connection.execute(_HEAD, (event_id,)).fetchone()
-            if head is None:
-                raise NotFound(f"there is no event {event_id}")
-            if head["body_pruned_at"] is not None:
-                raise NotFound(f"the body of event {event_id} was pruned: it cannot be run again")
-            live = connection.execute(_LIVE, (event_id, handler)).fetchone()
-            if live is not None and live["status"] == "running":
-                return "running", int(live["id"])
-            if live is not None:
-                connection.execute(_EXPEDITE, {"at": at, "id": live["id"]})
-                if can_run:
-                    connection.execute(_RESTART, {"at": at, "id": live["id"]})
-                return "expedited", int(live["id"])
-            # Of an event that nobody routed yet this is the first delivery, so that routing does not double it.
-            numbers = (0, replay_id) if head["status"] == "received" else (replay_id,)
-            tries = (make_delivery(connection, event_id, handler, can_run, number, at) for number in numbers)
-            made = next((delivery for delivery in tries if delivery is not None), None)
-            assert made is not None, "a replay makes each delivery once"
-            settle(connection, event_id)
-            return "created", made
+            return _replay(connection, event_id, handler, can_run, replay_id, at)
+
+    def replay_all(
+        self, wanted: Sequence[tuple[int, str, bool]], *, replay_id: int, at: float
+    ) -> list[ReplayResult | None]:
+        """See Archive."""
+        results: list[ReplayResult | None] = []
+        with self._connection.write() as connection:
+            for each in wanted:
+                try:
+                    results.append(_replay(connection, *each, replay_id, at)[0])
+                except NotFound:
+                    results.append(None)
+        return results
 
     def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
         """See Archive. Atomic: one transaction for these deliveries and what becomes of their events."""
@@ -229,6 +223,31 @@ class SqliteArchive:
     def close(self) -> None:
         """See Archive."""
         self._connection.close()
+
+
+def _replay(
+    connection: sqlite3.Connection, event_id: int, handler: str, can_run: bool, replay_id: int, at: float
+) -> tuple[ReplayResult, int]:
+    head = connection.execute(_HEAD, (event_id,)).fetchone()
+    if head is None:
+        raise NotFound(f"there is no event {event_id}")
+    if head["body_pruned_at"] is not None:
+        raise NotFound(f"the body of event {event_id} was pruned: it cannot be run again")
+    live = connection.execute(_LIVE, (event_id, handler)).fetchone()
+    if live is not None and live["status"] == "running":
+        return "running", int(live["id"])
+    if live is not None:
+        connection.execute(_EXPEDITE, {"at": at, "id": live["id"]})
+        if can_run:
+            connection.execute(_RESTART, {"at": at, "id": live["id"]})
+        return "expedited", int(live["id"])
+    # Of an event that nobody routed yet this is the first delivery, so that routing does not double it.
+    numbers = (0, replay_id) if head["status"] == "received" else (replay_id,)
+    tries = (make_delivery(connection, event_id, handler, can_run, number, at) for number in numbers)
+    made = next((delivery for delivery in tries if delivery is not None), None)
+    assert made is not None, "a replay makes each delivery once"
+    settle(connection, event_id)
+    return "created", made
 
 
 def _event(row: sqlite3.Row) -> dict[str, Any]:
