@@ -360,3 +360,12 @@ def test_events_are_routed_together(store: SqliteStore) -> None:
     made = store.work.route_all({first: {"m.f": True, "m.g": True}, second: {"m.f": True}, third: {}}, 100.0)
     assert [(first, 2), (third, 0)] == [(number, len(deliveries)) for number, deliveries in made.items()]
     assert [] == store.work.unrouted(10)
+
+
+def test_who_looked_at_the_clock_earlier_takes_nothing_over(store: SqliteStore) -> None:
+    """Two workers want the same: the slower one may have read its clock first, while it waited for its turn."""
+    (number,) = routed(store)
+    assert [number] == [each.id for each in taken(store, 9, at=105.0)[0]]
+    assert ([], False) == taken(store, 9, at=100.0, worker="w2")
+    assert store.work.claim(number, token="t9", worker="w2", at=100.0, lease=30.0) is None
+    assert ["running"] == results(store, number)

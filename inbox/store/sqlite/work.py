@@ -24,13 +24,14 @@ RETURNING id
 """
 _NEXT = """
 SELECT id, attempts FROM (SELECT id, attempts FROM deliveries WHERE status = 'running'
-                          AND (steady_until <= :steady OR steady_until - lease > :steady) LIMIT :limit)
+                          AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0) LIMIT :limit)
 UNION ALL
 SELECT id, attempts FROM (SELECT id, attempts FROM deliveries
                           WHERE status IN ('pending', 'retrying') AND due_at <= :at ORDER BY due_at LIMIT :limit)
 """
 # One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever ran it, which is known if it was
-# claimed alone. A lease that begins in the future of the steady clock was given before the machine started anew.
+# claimed alone. A lease that begins in the future of the steady clock was given before the machine started anew; if by
+# less than a minute, it was given by somebody who looked at the clock later and was quicker.
 _CLAIM = """
 UPDATE deliveries
 SET crashes = crashes + EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND result = 'running' AND NOT together),
