@@ -20,7 +20,8 @@ from inbox.errors import StoreUnavailable
 from inbox.guard import Guard
 from inbox.models import Claimed, HandlerSpec
 from inbox.plugins import Registry
-from inbox.store.base import Finished, Outcome, Work, Worker
+from inbox.store.base import Finished, Outcome, Work
+from inbox.store.routing import Worker
 
 log = structlog.get_logger("inbox.delivery")
 

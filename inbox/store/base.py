@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from inbox.models import Claimed, HandlerSpec, NewEvent, Refusal, Request, Stored
+from inbox.store.routing import Head, Worker
 
 EVENT_STATUSES = ("received", "quarantined", "conflict", "unhandled", "processing", "succeeded", "dead")
 DELIVERY_STATUSES = ("pending", "running", "retrying", "parked", "succeeded", "dead", "discarded", "cancelled")
@@ -55,26 +56,6 @@ class Finished:
 
     held: bool
     event_status: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What routing needs to know of an event."""
-
-    id: int
-    source: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Who claims, and when: `token` gives a fresh one per delivery, `at` is Unix time, `steady` see `Work`."""
-
-    name: str
-    token: Callable[[], str]
-    at: float
-    steady: float
-    lease: float
 
 
 @dataclass(frozen=True, slots=True)

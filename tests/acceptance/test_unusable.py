@@ -36,6 +36,7 @@ def older(path: Path) -> None:
         for column in ("body_pruned_at", "pruned_at"):
             connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
         connection.execute("DROP TABLE keeps")
+        connection.execute("ALTER TABLE attempts DROP COLUMN together")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")
 
 

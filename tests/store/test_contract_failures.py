@@ -11,7 +11,8 @@ import pytest
 
 from inbox.errors import StoreUnavailable
 from inbox.models import NewEvent
-from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work, Worker
+from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work
+from inbox.store.routing import Worker
 from tests.store.stores import HELD, SqliteStore, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]

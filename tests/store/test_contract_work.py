@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inbox.models import Claimed
-from inbox.store.base import Filter, Finished, Head, Outcome, Worker
+from inbox.store.base import Filter, Finished, Outcome
+from inbox.store.routing import Head, Worker
 from tests.store.stores import SqliteStore, claimed, event, in_processes, in_threads, invalid, routed
 
 NUMBERS = count()

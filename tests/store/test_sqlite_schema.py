@@ -10,7 +10,8 @@ import pytest
 
 from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
-from inbox.store.base import Filter, Outcome, Worker
+from inbox.store.base import Filter, Outcome
+from inbox.store.routing import Worker
 from inbox.store.sqlite import schema
 from tests.store.stores import (
     HELD,

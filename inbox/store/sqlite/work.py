@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 
 from inbox.models import Claimed, HandlerSpec, Request
-from inbox.store.base import Finished, Head, Outcome, Worker
+from inbox.store.base import Finished, Outcome
+from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_attempt, tally_rescue
 from inbox.store.sqlite.handlers import encodable, remember, remembered
