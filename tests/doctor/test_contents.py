@@ -152,7 +152,7 @@ def test_a_clock_that_is_set_makes_nobody_look_gone(inbox: Inbox, handlers: Path
     """A lease ends by the steady clock: a worker that holds one is there, an hour ahead or back; and the other way."""
     (handlers / "own.py").write_text(FAILING)
     answer = inbox.receive("roomz")
-    inbox.dispatcher.route(answer.id)
+    inbox.dispatcher.route()
     delivery = inbox.event(answer.id)["deliveries"][0]["id"]
     work, steady = inbox.dispatcher._work, inbox.clock.steady()
     assert work.claim(delivery, token="t", worker="w", at=NOW, lease=30.0, steady=steady) is not None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
 from inbox.store.base import Filter
+from inbox.store.routing import Worker
 from inbox.store.sqlite.connection import Connection
 from tests.needs import strace
 from tests.store.stores import PROJECT, SqliteStore, connection_of, event, refusal, routed
@@ -258,3 +260,14 @@ def test_too_many_waiting_are_unavailable(tmp_path: Path) -> None:
             inlet.add_refusal(refusal())
     waiting.join()
     inlet.close()
+
+
+def test_delivery_without_a_body_is_dead_and_keeps_nobody_waiting(store: SqliteStore) -> None:
+    """Somebody deleted it by hand: it is named as dead, and what waits with it runs."""
+    bad, good = (routed(store, key=key)[0] for key in "ab")
+    with closing(sqlite3.connect(store.path)) as other, other:
+        other.execute("DELETE FROM bodies WHERE event_id = 1")
+    found, more = store.work.take(Worker("w", iter(("t1", "t2")).__next__, 100.0, 100.0, 30.0), 9)
+    assert ([good], False) == ([each.id for each in found], more)
+    (delivery,) = store.archive.event(1)["deliveries"]
+    assert (bad, "dead", "the event has no body any more") == tuple(delivery[k] for k in ("id", "status", "error"))

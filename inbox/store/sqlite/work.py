@@ -94,6 +94,8 @@ ORDER BY at LIMIT :limit
 _LATER = "status IN ('pending', 'retrying') AND waits_since > :at + 1.0"
 _SET_BACK = f"UPDATE deliveries SET due_at = due_at - (waits_since - :at), waits_since = :at WHERE {_LATER}"
 
+_BODILESS = Outcome("dead", "error", error="the event has no body any more")
+
 
 class SqliteWork:
     """See `inbox.store.base.Work`."""
@@ -218,6 +220,9 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
         tally_rescue(connection, row["handler"], crashed, who.at)
     connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, who.name, who.at, together))
     event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
+    if event is None:  # so that it keeps nobody else from being claimed
+        _finish(connection, delivery_id, token, _BODILESS, who.at)
+        return None
     return Claimed(
         id=delivery_id,
         token=token,
