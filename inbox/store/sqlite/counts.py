@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import TypeAlias
 
 from inbox.models import NewEvent, Refusal, Stored
 from inbox.store.base import Outcome
@@ -41,6 +42,9 @@ CREATE TABLE processes (
 AT_ONCE = 100
 """Counts in one statement: each statement costs the interpreter's lock several times."""
 
+Attempts: TypeAlias = Counter[tuple[str, str]]
+"""Counts of one moment, by (handler, name)."""
+
 _TALLY = "INSERT INTO counts (span, at, subject, name, n) VALUES "
 _ADD = " ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n"
 # Sums of durations are only ever asked for as totals, so they have no hours.
@@ -57,10 +61,6 @@ ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n
 """
 _DROP_MINUTES = "DELETE FROM counts WHERE span = 60 AND at < :bound"
 _DROP_HOURS = "DELETE FROM counts WHERE span = 3600 AND at < :oldest"
-_RUN = """
-SELECT handler, started_at FROM attempts JOIN deliveries ON deliveries.id = attempts.delivery_id
-WHERE attempts.token = ?
-"""
 
 
 def tally(connection: sqlite3.Connection, minute: int, counts: Mapping[tuple[str, str], int]) -> None:
@@ -95,17 +95,14 @@ def tally_batch(
         tally(connection, minute, counts)
 
 
-def tally_attempt(connection: sqlite3.Connection, token: str, outcome: Outcome, at: float, *, held: bool) -> None:
-    """Count how an attempt ended and how long it took, from the claim to here; after its lease was lost: only that."""
-    run = connection.execute(_RUN, (token,)).fetchone()
-    if run is None:
-        return
+def attempt_counts(handler: str, started_at: float, outcome: Outcome, at: float, *, held: bool) -> Attempts:
+    """Return how an attempt ended and how long it took, from the claim to here; after its lease was lost: only that."""
     found = {"attempt:lost": 1}
     if held:
-        found = {f"attempt:{outcome.result}": 1, **names("handler", max(0.0, at - run["started_at"]))}
+        found = {f"attempt:{outcome.result}": 1, **names("handler", max(0.0, at - started_at))}
         if outcome.status in ("succeeded", "dead", "discarded"):
             found[f"ended:{outcome.status}"] = 1
-    tally(connection, minute_of(at), {(run["handler"], name): number for name, number in found.items()})
+    return Counter({(handler, name): number for name, number in found.items()})
 
 
 def tally_rescue(connection: sqlite3.Connection, handler: str, crashed: int, at: float) -> None:

@@ -5,6 +5,7 @@ Not fsynced: losing the last of it in a power cut means running a delivery again
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 
@@ -12,7 +13,7 @@ from inbox.models import Claimed, HandlerSpec, Request
 from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.counts import tally_attempt, tally_rescue
+from inbox.store.sqlite.counts import Attempts, attempt_counts, minute_of, tally, tally_rescue
 from inbox.store.sqlite.handlers import encodable, remember, remembered
 
 # Only the first of several routers finds the event still "received".
@@ -69,6 +70,7 @@ RETURNING event_id
 """
 _END_ATTEMPT = """
 UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
+RETURNING started_at, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler
 """
 # An event is what the latest delivery of each of its handlers is; one that nobody routed stays so until it is routed.
 SETTLE = """
@@ -166,12 +168,12 @@ class SqliteWork:
     def finish(self, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
         """See Work."""
         with self._connection.write() as connection:
-            return _finish(connection, delivery_id, token, outcome, at)
+            return _finish_all(connection, [(delivery_id, token, outcome)], at)[0]
 
     def finish_all(self, ended: Sequence[tuple[Claimed, Outcome]], at: float) -> list[Finished]:
         """See Work."""
         with self._connection.write() as connection:
-            return [_finish(connection, claimed.id, claimed.token, outcome, at) for claimed, outcome in ended]
+            return _finish_all(connection, [(claimed.id, claimed.token, outcome) for claimed, outcome in ended], at)
 
     def expire(self, at: float) -> int:
         """See Work."""
@@ -221,7 +223,7 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
     connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, who.name, who.at, together))
     event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
     if event is None:  # so that it keeps nobody else from being claimed
-        _finish(connection, delivery_id, token, _BODILESS, who.at)
+        _finish_all(connection, [(delivery_id, token, _BODILESS)], who.at)
         return None
     return Claimed(
         id=delivery_id,
@@ -240,7 +242,16 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
     )
 
 
-def _finish(connection: sqlite3.Connection, delivery_id: int, token: str, outcome: Outcome, at: float) -> Finished:
+def _finish_all(connection: sqlite3.Connection, ended: Sequence[tuple[int, str, Outcome]], at: float) -> list[Finished]:
+    counts: Attempts = Counter()
+    finished = [_finish(connection, *each, at, counts) for each in ended]
+    tally(connection, minute_of(at), counts)
+    return finished
+
+
+def _finish(
+    connection: sqlite3.Connection, delivery_id: int, token: str, outcome: Outcome, at: float, counts: Attempts
+) -> Finished:
     values = {
         "id": delivery_id,
         "token": token,
@@ -253,8 +264,9 @@ def _finish(connection: sqlite3.Connection, delivery_id: int, token: str, outcom
     }
     row = connection.execute(_FINISH, values).fetchone()
     result = outcome.result if row is not None else "lost"
-    if connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).rowcount:
-        tally_attempt(connection, token, outcome, at, held=row is not None)
+    run = connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).fetchone()
+    if run is not None:
+        counts.update(attempt_counts(run["handler"], run["started_at"], outcome, at, held=row is not None))
     if row is None:
         return Finished(held=False)
     return Finished(held=True, event_status=settle(connection, row["event_id"]))
