@@ -35,7 +35,8 @@ def older(path: Path) -> None:
             connection.execute(f"DROP INDEX {index}")
         for column in ("body_pruned_at", "pruned_at"):
             connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
-        connection.execute("DROP TABLE keeps")
+        for table in ("keeps", "counts", "processes", "alarms", "alarm_changes", "notices"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE attempts DROP COLUMN together")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")
 
