@@ -1,35 +1,37 @@
-"""The one place that wires everything: Settings → receiver, worker, archive. The only place that asks the clock."""
+"""The one place that wires everything: Settings → receiver, worker, archive. The only place that asks the clock.
+
+A part's module is imported when the part is made: a look at the list of events needs neither schemas nor handlers.
+"""
 
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from inbox.attempt import Runner
 from inbox.config import Settings, SourceSettings, dotenv, load, locate
-from inbox.delivery import Dispatcher, Wake
 from inbox.errors import ConfigError
-from inbox.guard import Guard
-from inbox.ingest import Receiver, payload_of
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once, Parts
-from inbox.plugins import Registry
-from inbox.plugins import load as load_handlers
-from inbox.providers import build
-from inbox.providers.base import Provider
-from inbox.queue import Queue
-from inbox.release import Releaser
-from inbox.replay import Replayer
-from inbox.retention import Pruner
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
 from inbox.store.keeping import Keeping
-from inbox.validation import Schemas
 from inbox.wakes import Wakes
-from inbox.watching import Watching
+
+if TYPE_CHECKING:
+    from inbox.delivery import Dispatcher, Wake
+    from inbox.ingest import Receiver
+    from inbox.plugins import Registry
+    from inbox.providers.base import Provider
+    from inbox.queue import Queue
+    from inbox.release import Releaser
+    from inbox.replay import Replayer
+    from inbox.retention import Pruner
+    from inbox.validation import Schemas
+    from inbox.watching import Watching
 
 log = structlog.get_logger("inbox.runtime")
 
@@ -57,13 +59,17 @@ class Runtime(Parts):
         return cls(load(locate(os.environ)))
 
     @Once
-    def sources(self) -> Mapping[str, Provider]:
+    def sources(self) -> Mapping[str, "Provider"]:
         """Return the configured sources by name. Raises ConfigError."""
+        from inbox.providers import build
+
         return {name: build(source) for name, source in self.settings.sources.items()}
 
     @Once
-    def schemas(self) -> Schemas:
+    def schemas(self) -> "Schemas":
         """Return the compiled schemas. Raises ConfigError."""
+        from inbox.validation import Schemas
+
         folder = self.settings.path(self.settings.inbox.schemas)
         if not folder.is_dir():
             raise ConfigError("inbox.toml: inbox.schemas", f"{folder} is not a folder")
@@ -112,8 +118,10 @@ class Runtime(Parts):
         return sqlite.open_keeping(self.settings.database, durable=False)
 
     @Once
-    def pruner(self) -> Pruner:
+    def pruner(self) -> "Pruner":
         """Return what deletes what may go."""
+        from inbox.retention import Pruner
+
         clocks = {"clock": self.clock, "steady": time.monotonic}
         return Pruner(self.pruning, self.settings.retention, self.sources, **clocks, pause=time.sleep)
 
@@ -124,22 +132,28 @@ class Runtime(Parts):
             threading.Thread(target=self.pruner.for_a_while, name=PRUNING, daemon=True).start()
 
     @Once
-    def watching(self) -> Watching:
+    def watching(self) -> "Watching":
         """Return those who look after the inbox."""
+        from inbox.watching import Watching
+
         return Watching(
             self.settings, lambda: self.sources, lambda: self.receiver.probe(), clock=self.clock, steady=self.steady
         )
 
     @Once
-    def queue(self) -> Queue:
+    def queue(self) -> "Queue":
         """Return the queue; its jobs are this runtime's dispatcher."""
+        from inbox.queue import Queue
+
         queue = Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
         queue.every_minute("prune", lambda: self.prune())
         return queue
 
     @Once
-    def receiver(self) -> Receiver:
+    def receiver(self) -> "Receiver":
         """Return what the endpoint hands requests to."""
+        from inbox.ingest import Receiver
+
         _ = self.presence
         return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
 
@@ -149,17 +163,19 @@ class Runtime(Parts):
         return Wakes(self.queue.events)
 
     @Once
-    def registry(self) -> Registry:
+    def registry(self) -> "Registry":
         """Return the handlers, imported. The receiver never asks for this.
 
         They find the settings of `.env` in os.environ, unless the environment has others.
         """
+        from inbox.plugins import load as load_handlers
+
         for name, value in dotenv(self.settings.folder).items():
             os.environ.setdefault(name, value)
         return load_handlers(self.handlers_folder)
 
     @Once
-    def dispatcher(self) -> Dispatcher:
+    def dispatcher(self) -> "Dispatcher":
         """Return the worker's dispatcher; the worker gives signs of life from then on."""
         self.watching.pulse("worker").start()
         return self.make_dispatcher(self.queue)
@@ -179,8 +195,12 @@ class Runtime(Parts):
         )
         self.queue.sweep()
 
-    def make_dispatcher(self, wake: Wake) -> Dispatcher:
+    def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
+        from inbox.attempt import Runner
+        from inbox.delivery import Dispatcher
+        from inbox.guard import Guard
+
         worker = self.settings.worker
         work = sqlite.open_work(self.settings.database)
         work.remember(self.registry.specs(), self.clock())
@@ -204,17 +224,24 @@ class Runtime(Parts):
         )
 
     @Once
-    def replayer(self) -> Replayer:
+    def replayer(self) -> "Replayer":
         """Return what replays old events."""
+        from inbox.replay import Replayer
+
         return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.wake, self.clock)
 
     @Once
-    def releaser(self) -> Releaser:
+    def releaser(self) -> "Releaser":
         """Return what verifies held requests again."""
+        from inbox.release import Releaser
+
         return Releaser(self.receiver, self.archive)
 
     def read(self, source: str, request: Request) -> Payload:
         """Return the payload of a stored request, also of a source that is no longer configured. Raises Malformed."""
+        from inbox.ingest import payload_of
+        from inbox.providers import build
+
         return payload_of(self.sources.get(source) or build(SourceSettings(source, "unsigned", (), {})), request)
 
     def known_handlers(self) -> list[HandlerSpec]:

@@ -15,8 +15,9 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.log import LogLevels
 
 from inbox import drain, listener, tls
-from inbox.errors import InboxError, StoreUnavailable
+from inbox.errors import InboxError
 from inbox.log import configure
+from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
 from inbox.web import Front, Room, create_app
 from inbox.worker import on_orphaned
@@ -166,37 +167,3 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     )
     tls.on_change(runtime.settings, made.reload)
     made.serve()
-
-
-def check(runtime: Runtime) -> None:
-    """Raise ConfigError or StoreError if a receiver with these settings could not work."""
-    check_settings(runtime)
-    _probe(runtime)
-
-
-def check_start(runtime: Runtime, *, inherited: bool = False) -> None:
-    """Raise ConfigError or StoreError if a receiver with these settings could not even answer.
-
-    A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
-    """
-    check_settings(runtime, inherited=inherited)
-    _ = runtime.inlet
-    try:
-        _probe(runtime)
-    except StoreUnavailable as error:
-        log.error("store.unavailable", error=str(error), then="503 until it is")
-
-
-def _probe(runtime: Runtime) -> None:
-    try:
-        runtime.inlet.probe()
-    finally:
-        runtime.inlet.close()
-
-
-def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
-    """Raise ConfigError if the settings are wrong, without opening the store."""
-    _ = runtime.sources, runtime.schemas, runtime.watching.watchman
-    tls.check(runtime.settings)
-    if not inherited:
-        listener.check_address(runtime.settings.server)

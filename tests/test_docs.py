@@ -43,7 +43,10 @@ def reference() -> str:
 
 def _flat(group: click.Group) -> Iterator[tuple[str, click.Command]]:
     """Yield the commands, and those of a group as `GROUP COMMAND`; the group too, if it does something alone."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             if command.invoke_without_command:
                 yield name, command

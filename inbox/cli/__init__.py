@@ -1,6 +1,10 @@
-"""The command `inbox`. Each command wires a Runtime, calls one verb of it, and prints."""
+"""The command `inbox`. Each command wires a Runtime, calls one verb of it, and prints.
+
+A command's module is imported when the command is used: `inbox events` loads neither a server nor a torture.
+"""
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +12,52 @@ import click
 from click.exceptions import Exit
 
 from inbox import __version__, log
-from inbox.cli import (
-    alarms,
-    backup,
-    cancel,
-    deploy,
-    doctor,
-    look,
-    processes,
-    prune,
-    release,
-    replay,
-    send,
-    setup,
-    torture,
-)
 from inbox.errors import InboxError
+
+_MODULES = {
+    "init": "setup",
+    "check": "setup",
+    "doctor": "doctor",
+    "alarms": "alarms",
+    "run": "processes",
+    "serve": "processes",
+    "worker": "processes",
+    "deploy": "deploy",
+    "sources": "look",
+    "handlers": "look",
+    "events": "look",
+    "show": "look",
+    "refusals": "look",
+    "held": "release",
+    "release": "release",
+    "replay": "replay",
+    "replays": "replay",
+    "cancel": "cancel",
+    "send": "send",
+    "backup": "backup",
+    "restore": "backup",
+    "prune": "prune",
+    "compact": "prune",
+    "keep": "prune",
+    "unkeep": "prune",
+    "kept": "prune",
+    "torture": "torture",
+}
+"""The module in this folder that has a command."""
 
 
 class _Group(click.Group):
+    """Finds its commands when they are asked for: https://click.palletsprojects.com/en/stable/complex/."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        commands: tuple[click.Command, ...] = import_module(f"inbox.cli.{_MODULES[cmd_name]}").COMMANDS
+        return next(command for command in commands if command.name == cmd_name)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -54,21 +85,3 @@ def main(config: Path | None, log_level: str) -> None:
     if config is not None:
         os.environ["INBOX_CONFIG"] = str(config.absolute())
     log.configure(log_level)
-
-
-for command in (
-    *setup.COMMANDS,
-    *doctor.COMMANDS,
-    *alarms.COMMANDS,
-    *processes.COMMANDS,
-    *deploy.COMMANDS,
-    *look.COMMANDS,
-    *release.COMMANDS,
-    *replay.COMMANDS,
-    *cancel.COMMANDS,
-    *send.COMMANDS,
-    *backup.COMMANDS,
-    *prune.COMMANDS,
-    *torture.COMMANDS,
-):
-    main.add_command(command)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +13,11 @@ from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.cli.times import Moment
 from inbox.errors import NotFound
 from inbox.models import HandlerSpec
-from inbox.providers import PROVIDERS
-from inbox.providers.base import Provider
 from inbox.runtime import Runtime
 from inbox.store.base import EVENT_STATUSES, Filter
+
+if TYPE_CHECKING:
+    from inbox.providers.base import Provider
 
 Command = Callable[..., Any]
 
@@ -54,6 +55,8 @@ def filters(command: Command) -> Command:
 @as_json
 def sources(providers: bool, as_json: bool) -> None:
     """List the sources and what came from them."""
+    from inbox.providers import PROVIDERS
+
     if providers:
         known = [{"provider": name, **_described(cls)} for name, cls in PROVIDERS.items()]
         return dump(known) if as_json else table(known, ("provider", "what", "documented"), empty="")
@@ -64,7 +67,7 @@ def sources(providers: bool, as_json: bool) -> None:
     table(rows, shown, empty="No source is configured: add a [sources.NAME] table to inbox.toml.")
 
 
-def _described(provider: type[Provider]) -> dict[str, str]:
+def _described(provider: "type[Provider]") -> dict[str, str]:
     return {"what": (provider.__doc__ or "").strip().splitlines()[0], "documented": provider.published}
 
 

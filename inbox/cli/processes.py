@@ -6,7 +6,7 @@ import signal
 import click
 import structlog
 
-from inbox import listener, server, supervisor
+from inbox import listener, preflight, supervisor
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -17,7 +17,7 @@ log = structlog.get_logger("inbox.cli")
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
     runtime, inherited = Runtime.from_environment(), _inherited()
-    server.check_start(runtime, inherited=inherited is not None)
+    preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
     _ = runtime.handlers_folder, runtime.presence
@@ -36,9 +36,11 @@ def run() -> None:
 @click.command()
 def serve() -> None:
     """Run the receiver alone."""
+    from inbox import server
+
     runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
-        server.check_start(runtime, inherited=inherited is not None)
+        preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
     _ = runtime.presence
@@ -48,6 +50,8 @@ def serve() -> None:
 @click.command()
 def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
+    from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
+
     _end_with_supervisor()
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import click
 
-from inbox.cli.look import handler_rows
-from inbox.cli.opened import opened
 from inbox.cli.tables import safe
 from inbox.config import FILE
-from inbox.doctor import settings
 
 _REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
 
@@ -72,6 +69,10 @@ def _lay_down(origin: Traversable, target: Path) -> None:
 @click.command()
 def check() -> None:
     """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
+    from inbox.cli.look import handler_rows
+    from inbox.cli.opened import opened
+    from inbox.doctor import settings
+
     runtime = opened()
     problems = settings.problems(runtime)
     for name, provider in runtime.__dict__.get("sources", {}).items():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_address
 
-from inbox import server
+from inbox import preflight
 from inbox.config import FILE, ServerSettings
 from inbox.doctor.finding import Finding, ok, problem, warning
 from inbox.errors import ConfigError, StoreError
@@ -17,7 +17,7 @@ def problems(runtime: Runtime, *, store: bool = True) -> list[str]:
     """Return what would not work, a line each. Unless `store` is False, the database is made, and written to."""
     found: list[str] = []
     looks: list[Callable[[], object]] = [partial(build, source) for source in runtime.settings.sources.values()]
-    looks += [lambda: runtime.schemas, partial(server.check if store else server.check_settings, runtime)]
+    looks += [lambda: runtime.schemas, partial(preflight.check if store else preflight.check_settings, runtime)]
     for look in looks:
         try:
             look()

@@ -1,0 +1,43 @@
+"""Settings → whether a receiver with them could work, before one is started; without the server and its libraries."""
+
+import structlog
+
+from inbox import listener, tls
+from inbox.errors import StoreUnavailable
+from inbox.runtime import Runtime
+
+log = structlog.get_logger("inbox.preflight")
+
+
+def check(runtime: Runtime) -> None:
+    """Raise ConfigError or StoreError if a receiver with these settings could not work."""
+    check_settings(runtime)
+    _probe(runtime)
+
+
+def check_start(runtime: Runtime, *, inherited: bool = False) -> None:
+    """Raise ConfigError or StoreError if a receiver with these settings could not even answer.
+
+    A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
+    """
+    check_settings(runtime, inherited=inherited)
+    _ = runtime.inlet
+    try:
+        _probe(runtime)
+    except StoreUnavailable as error:
+        log.error("store.unavailable", error=str(error), then="503 until it is")
+
+
+def _probe(runtime: Runtime) -> None:
+    try:
+        runtime.inlet.probe()
+    finally:
+        runtime.inlet.close()
+
+
+def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
+    """Raise ConfigError if the settings are wrong, without opening the store."""
+    _ = runtime.sources, runtime.schemas, runtime.watching.watchman
+    tls.check(runtime.settings)
+    if not inherited:
+        listener.check_address(runtime.settings.server)
