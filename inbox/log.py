@@ -1,9 +1,10 @@
 """Log events: a name and fields, one line each, on standard error. Never a body, a signature or a secret."""
 
-import atexit
 import logging
 import sys
 import threading
+from contextlib import suppress
+from multiprocessing.util import Finalize
 from typing import TextIO
 
 import structlog
@@ -46,7 +47,7 @@ class Collected:
         self._come = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
-        atexit.register(self.write_now)
+        Finalize(None, self.write_now, exitpriority=1)  # atexit would not do it in a child of multiprocessing
 
     def write(self, line: str) -> None:
         """Take a line."""
@@ -63,7 +64,8 @@ class Collected:
     def write_now(self) -> None:
         """Write what has been collected."""
         with self._writing:
-            lines, self._lines = self._lines, []
+            lines = self._lines[:]
+            del self._lines[: len(lines)]  # others append to the same list meanwhile
             self._file.write("".join(lines))
             self._file.flush()
 
@@ -73,4 +75,5 @@ class Collected:
             self._come.wait()
             pause.wait(PAUSE)
             self._come.clear()
-            self.write_now()
+            with suppress(OSError):  # a full disk, a closed pipe: these lines are lost, those after it may not be
+                self.write_now()
