@@ -1,6 +1,7 @@
 """Log events: a name and fields, one line each, on standard error. Never a body, a signature or a secret."""
 
 import logging
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -43,11 +44,17 @@ class Collected:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # its parent writes what was collected before
+        self._last = Finalize(
+            None, self.write_now, exitpriority=1
+        )  # atexit would not do it in a child of multiprocessing
+
+    def _begin(self) -> None:
         self._lines: list[str] = []
         self._come = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
-        Finalize(None, self.write_now, exitpriority=1)  # atexit would not do it in a child of multiprocessing
 
     def write(self, line: str) -> None:
         """Take a line."""
@@ -68,6 +75,11 @@ class Collected:
             del self._lines[: len(lines)]  # others append to the same list meanwhile
             self._file.write("".join(lines))
             self._file.flush()
+
+    def close(self) -> None:
+        """Write what has been collected, and take no more; the file is the caller's again."""
+        self.write_now()
+        self._last.cancel()
 
     def _run(self) -> None:
         pause = threading.Event()

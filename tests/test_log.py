@@ -10,6 +10,7 @@ import pytest
 from inbox.log import Collected
 from tests.acceptance.place import eventually
 from tests.store.stores import in_threads
+from tests.store.test_sqlite import exit_code, in_fork
 
 
 def test_lines_are_written_soon_and_in_order() -> None:
@@ -79,3 +80,15 @@ def test_last_lines_of_a_process_are_written(tmp_path: Path, method: str) -> Non
     child.start()
     child.join(20)
     assert (0, "last words\n") == (child.exitcode, (tmp_path / "log").read_text())
+
+
+def test_forked_child_writes_its_own_lines_and_only_those(tmp_path: Path) -> None:
+    """Its parent's thread is not there, and what its parent had collected is its parent's to write."""
+    with (tmp_path / "log").open("w") as file:
+        collected = Collected(file)
+        collected._come.set()  # as if the parent's thread were about to write
+        collected.write("parent\n")
+        child = in_fork(lambda: (collected.write("child\n"), eventually(lambda: not collected._lines, "written", 5)))
+        assert 0 == exit_code(child)
+        collected.close()
+    assert ["child", "parent"] == (tmp_path / "log").read_text().splitlines()

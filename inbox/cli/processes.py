@@ -7,6 +7,7 @@ import click
 import structlog
 
 from inbox import listener, preflight, supervisor
+from inbox.log import configure
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -53,6 +54,7 @@ def worker() -> None:
     from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
 
     _end_with_supervisor()
+    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
