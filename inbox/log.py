@@ -4,6 +4,7 @@ import atexit
 import logging
 import sys
 import threading
+from contextlib import suppress
 from typing import TextIO
 
 import structlog
@@ -63,7 +64,8 @@ class Collected:
     def write_now(self) -> None:
         """Write what has been collected."""
         with self._writing:
-            lines, self._lines = self._lines, []
+            lines = self._lines[:]
+            del self._lines[: len(lines)]  # others append to the same list meanwhile
             self._file.write("".join(lines))
             self._file.flush()
 
@@ -73,4 +75,5 @@ class Collected:
             self._come.wait()
             pause.wait(PAUSE)
             self._come.clear()
-            self.write_now()
+            with suppress(OSError):  # a full disk, a closed pipe: these lines are lost, those after it may not be
+                self.write_now()

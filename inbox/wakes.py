@@ -27,11 +27,8 @@ class Wakes:
         """Have an event routed soon. Never waits and never fails."""
         with self._mutex:
             self._ids.append(event_id)
-            if not self._told:
+            if not self._told and self._have_thread():
                 self._told = True
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="wakes", daemon=True)
-                    self._thread.start()
                 self._come.release()
 
     def close(self) -> None:
@@ -42,6 +39,19 @@ class Wakes:
         if thread is not None:
             self._come.release()
             thread.join()
+
+    def _have_thread(self) -> bool:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="wakes", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the next wake-up tries again
+                log.warning(
+                    "queue.wake_failed", ids=len(self._ids), error=repr(error), then="the sweep finds the events"
+                )
+                return False
+            self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:

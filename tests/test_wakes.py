@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 
+import pytest
 from structlog.testing import capture_logs
 
 from inbox.wakes import Wakes
@@ -77,3 +78,21 @@ def test_many_threads_lose_nothing() -> None:
         thread.join()
     wakes.close()
     assert list(range(8000)) == sorted(sent)
+
+
+def test_no_thread_for_now_is_logged_and_the_next_wake_up_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event is stored already: its sender must not get an error."""
+    queue = Slow()
+    queue.gate.release(10)
+    wakes = Wakes(queue.send)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(threading.Thread, "start", refuse)
+        wakes(1)
+    assert ["queue.wake_failed"] == [entry["event"] for entry in logs]
+    wakes(2)
+    wakes.close()
+    assert [[1, 2]] == queue.messages

@@ -1,10 +1,12 @@
 """Group commit: who comes while another writes is written with others, is told the truth, and never left hanging."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -386,3 +388,134 @@ def test_answer_says_what_is_kept(kinds: list[str], batch: int, limit: int) -> N
     items = [(kind,) for kind in kinds]
     answers = in_threads([partial(caller, item) for item in items])
     assert sorted(item for item, answer in zip(items, answers, strict=True) if answer) == sorted(disk.kept)
+
+
+def told(commit: GroupCommit[Any, Any], item: Any) -> "Future[Any]":
+    """Submit an item as an event loop does, and return what it is called back with."""
+    future: Future[Any] = Future()
+
+    def done(result: Any, error: BaseException | None) -> None:
+        future.set_result(result) if error is None else future.set_exception(error)
+
+    commit.submit(item, done)
+    return future
+
+
+def test_those_that_are_called_back_learn_the_same() -> None:
+    """Results and errors come by callback, each once, and the writer writes on."""
+    disk = Disk(open=True)
+    commit = GroupCommit(disk.write)
+    disk.trouble = lambda items: raises(ValueError) if 1 in items else None
+    futures = [told(commit, item) for item in (0, 1, 2)]
+    assert [0, 4] == [futures[number].result(LONG) for number in (0, 2)]
+    assert isinstance(futures[1].exception(LONG), ValueError)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_caller_that_cannot_be_told_takes_nothing_from_the_others(late: bool, logs: list[Any]) -> None:
+    """A callback that raises, as one of a closed event loop does, is logged; those after it are told, and written."""
+    disk = Disk()
+    commit = GroupCommit(disk.write, patience=0.05 if late else LONG)
+    first = told(commit, 0)
+    assert disk.entered.acquire(timeout=LONG)
+    commit.submit(1, lambda result, error: raises(RuntimeError))
+    others = [told(commit, 2), told(commit, 3)]
+    if late:
+        time.sleep(0.06)
+        commit.give_up_late()
+        assert [StoreUnavailable] * 2 == [type(future.exception(0)) for future in others]
+    disk.gate.release(10)
+    assert 0 == first.result(LONG)
+    if not late:
+        assert [4, 6] == [future.result(LONG) for future in others]
+    assert 8 == told(commit, 4).result(LONG)
+    assert [("caller.not_told", not late)] == [(entry["event"], entry["stored"]) for entry in logs]
+
+
+def test_caller_that_submits_again_when_it_is_told_is_served() -> None:
+    """No lock is held while a callback runs."""
+    disk = Disk(open=True)
+    commit = GroupCommit(disk.write)
+    again: Future[Future[Any]] = Future()
+    commit.submit(1, lambda result, error: again.set_result(told(commit, 2)))
+    assert 4 == again.result(LONG).result(LONG)
+
+
+def test_no_thread_to_write_in_is_unavailable_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine out of threads refuses at once, keeps nothing for later, and is asked again by the next caller."""
+    disk = Disk(open=True)
+    commit = GroupCommit(disk.write)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda self: raises(RuntimeError))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="no thread to write in"):
+                commit(1)
+    assert 4 == commit(2)
+    assert [2] == disk.kept
+
+
+def test_write_that_returns_too_few_results_leaves_nobody_hanging() -> None:
+    """Each item is written alone then, and whose result is missing learns that."""
+    commit: GroupCommit[int, int] = GroupCommit(lambda items: [item for item in items if item])
+    futures = [told(commit, item) for item in (1, 0, 2)]
+    assert [1, 2] == [futures[number].result(LONG) for number in (0, 2)]
+    assert isinstance(futures[1].exception(LONG), ValueError)
+
+
+def test_closing_writes_what_waits_and_what_comes_later_has_a_new_writer() -> None:
+    """Nobody is left over, however close and submit meet; after it no thread of the first writer is left."""
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+    with queued(commit, disk, 0, 1, 2) as futures, ThreadPoolExecutor(1) as pool:
+        writer = commit._writer
+        closing = pool.submit(commit.close)
+        until(lambda: commit._writer is None)
+        later = told(commit, 3)
+        disk.gate.release(10)
+        closing.result(LONG)
+        assert [0, 2, 4, 6] == [future.result(LONG) for future in (*futures, later)]
+    assert writer is not None
+    assert not writer.is_alive()
+    assert 8 == commit(4)
+    commit.close()
+
+
+def test_closing_and_submitting_at_random_loses_nobody() -> None:
+    """Eight threads submit while a ninth closes again and again: each item is written once and its caller told."""
+    disk, others = Disk(open=True), set(threading.enumerate())
+    commit = GroupCommit(disk.write, batch=3, patience=LONG)
+
+    def submit(thread: int) -> list[Any]:
+        return [commit((thread, number)) for number in range(100)]
+
+    def close() -> list[Any]:
+        return [commit.close() for _ in range(300)]
+
+    in_threads([*(partial(submit, thread) for thread in range(8)), close])
+    commit.close()
+    assert sorted((thread, number) for thread in range(8) for number in range(100)) == sorted(disk.kept)
+    assert set() == {thread for thread in threading.enumerate() if thread.name == "store-writer"} - others
+
+
+def test_forked_child_begins_anew() -> None:
+    """A child of a process in the middle of a commit has no writer, no lock that is held, and nobody who waits."""
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+    with queued(commit, disk, 0, 1) as futures:
+        with commit._mutex:
+            child = os.fork()
+            if child == 0:  # pragma: no cover – coverage is not saved by os._exit
+                with suppress(BaseException):
+                    disk.gate.release(100)
+                    both = in_threads([partial(commit, number) for number in (5, 6)])
+                    os._exit(0 if [10, 12] == both else 1)
+                os._exit(2)
+        end = time.monotonic() + LONG
+        while (status := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        if status[0] == 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        disk.gate.release(10)
+        assert [0, 2] == [future.result(LONG) for future in futures]
+    assert (child, 0) == status

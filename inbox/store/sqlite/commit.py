@@ -9,9 +9,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakSet
+
+import structlog
 
 from inbox.errors import StoreUnavailable
+
+log = structlog.get_logger("inbox.store")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,11 +73,12 @@ class GroupCommit(Generic[Item, Result]):
         self._patience = patience
         self._max_bytes = max_bytes
         self._size = size
-        self._begin()
+        self.begin()
+        _watch_forks()
+        _commits.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Wait for items, also in a forked child, which has no writer, and locks that nobody will let go of."""
-        self._process = os.getpid()
         self._mutex = threading.Lock()
         self._bytes = 0
         self._since = 0.0
@@ -101,19 +108,19 @@ class GroupCommit(Generic[Item, Result]):
 
         Raises StoreUnavailable if it is not even taken.
         """
-        if self._process != os.getpid():
-            self._begin()
         ticket: _Ticket[Item, Result] = _Ticket(item, self._size(item), done)
         with self._mutex:
             now = time.monotonic()
             if self._busy:
                 self._admit(ticket, 2 if spare else 1, now)
+            else:
+                self._have_writer()
             ticket.deadline = now + (min(self._patience, MOMENT) if self._stalled else self._patience)
             self._waiting.append(ticket)
             self._bytes += ticket.size
             if not self._busy:
                 self._busy, self._since = True, now
-                self._start()
+                self._work.release()
         return ticket
 
     def give_up_late(self) -> None:
@@ -121,16 +128,18 @@ class GroupCommit(Generic[Item, Result]):
         with self._mutex:
             now = time.monotonic()
             late = [ticket for ticket in self._waiting if ticket.deadline <= now]
+            if late:
+                self._waiting = deque(ticket for ticket in self._waiting if ticket.deadline > now)
             for ticket in late:
-                self._waiting.remove(ticket)
                 self._bytes -= ticket.size
                 ticket.error = StoreUnavailable(f"the store did not get to this request in {self._patience:g} s")
         _tell(late)
 
     def close(self) -> None:
         """End the writer's thread when everything that waits is written."""
-        writer, self._writer = self._writer, None
-        if writer is not None and self._process == os.getpid():
+        with self._mutex:
+            writer, self._writer = self._writer, None
+        if writer is not None:
             self._work.release()
             writer.join()
 
@@ -146,11 +155,14 @@ class GroupCommit(Generic[Item, Result]):
     def _stall(self) -> StoreUnavailable:
         return StoreUnavailable(f"the store has been busy with one commit for more than {self._patience:g} s")
 
-    def _start(self) -> None:
+    def _have_writer(self) -> None:
         if self._writer is None:
-            self._writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
-            self._writer.start()
-        self._work.release()
+            writer = threading.Thread(target=self._run, name="store-writer", daemon=True)
+            try:
+                writer.start()
+            except RuntimeError as error:  # no more threads for now; the next caller tries again
+                raise StoreUnavailable(f"the store has no thread to write in: {error}") from error
+            self._writer = writer
 
     def _run(self) -> None:
         while True:
@@ -186,22 +198,38 @@ class GroupCommit(Generic[Item, Result]):
     def _commit(self, batch: list[_Ticket[Item, Result]]) -> None:
         try:
             results = self._write([ticket.item for ticket in batch])
+            for ticket, result in zip(batch, results, strict=True):
+                ticket.result = result
         except StoreUnavailable as error:
             for ticket in batch:
                 ticket.error = StoreUnavailable(str(error))
                 ticket.error.__cause__ = error
-            return
         except BaseException as error:
             if len(batch) == 1:
                 batch[0].error = error
             else:
                 for ticket in batch:
                     self._commit([ticket])
-            return
-        for ticket, result in zip(batch, results, strict=True):
-            ticket.result = result
 
 
 def _tell(tickets: Sequence[_Ticket[Item, Result]]) -> None:
+    """Call them back; one who cannot be told, as when his event loop is closed, takes nothing from the others."""
     for ticket in tickets:
-        ticket.done(ticket.result, ticket.error)
+        try:
+            ticket.done(ticket.result, ticket.error)
+        except Exception as error:
+            log.error("caller.not_told", stored=ticket.error is None, error=repr(error))
+
+
+_commits: WeakSet[GroupCommit[Any, Any]] = WeakSet()
+
+
+@cache
+def _watch_forks() -> None:
+    """Begin anew in a forked child before any of its threads can ask; with a check at each call two of them race."""
+    os.register_at_fork(after_in_child=_begin_all)
+
+
+def _begin_all() -> None:
+    for commit in _commits:
+        commit.begin()

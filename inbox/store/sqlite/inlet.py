@@ -115,7 +115,7 @@ class SqliteInlet:
         with self._connection.write() as connection:
             together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
             stored = _put_together(connection, together) if len(together) > 1 else {}
-            results = [stored.get(id(item)) or _put(connection, item) for item in items]
+            results = [stored.pop(id(item)) if id(item) in stored else _put(connection, item) for item in items]
             tally_batch(connection, items, results)
         self._observe("commit", "", time.perf_counter() - begun)
         self._observe("batch", "", len(items))
