@@ -5,9 +5,11 @@ The process that answers gets the socket from its parent, so that the next one c
 
 import errno
 import os
+import resource
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 
 from inbox.config import ServerSettings
@@ -71,6 +73,18 @@ def _answer_at_once(listening: socket.socket) -> None:
     """Have no answer wait for the sender's acknowledgement of the one before; connections inherit this (Linux)."""
     if listening.family in (socket.AF_INET, socket.AF_INET6):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def allow_files(number: int) -> None:
+    """Have this process and its children open so many files, as far as the machine lets them; the usual limit is 1,024.
+
+    A receiver that cannot open another takes no connection until one ends.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS has a limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def wait_for_port(server: ServerSettings, seconds: float = 2.0) -> None:

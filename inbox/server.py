@@ -11,14 +11,14 @@ from typing import Any
 import structlog
 from granian import Granian
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
 from granian.log import LogLevels
 
 from inbox import drain, listener, tls
 from inbox.errors import InboxError, StoreUnavailable
 from inbox.log import configure
 from inbox.runtime import Runtime
-from inbox.web import Front, Room, create_app
+from inbox.web import Front, Room, create_pages
 from inbox.worker import on_orphaned
 
 log = structlog.get_logger("inbox.server")
@@ -28,6 +28,9 @@ _SOCKET = "INBOX_SERVER_SOCKET"
 
 READY = signal.SIGUSR1
 """What the process that answers tells its parent when it has read everything."""
+
+FILES = 256
+"""Files that are open beside the connections, and some more."""
 
 START = 30.0
 """Seconds that a new process has until then."""
@@ -49,9 +52,9 @@ def application() -> Front:
 def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> Front:
     """Return the ASGI application of an inbox."""
     server, room = runtime.settings.server, Room(runtime.settings.server)
-    pages = create_app(runtime.receiver, server, runtime.watching.lookout, room=room)
-    answered = runtime.watching.lookout.answered
-    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing, answered=answered)
+    lookout = runtime.watching.lookout
+    pages = create_pages(server, lookout, room)
+    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing, answered=lookout.answered)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]
@@ -145,6 +148,7 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     server, (cert, key) = runtime.settings.server, tls.files(runtime.settings)
     listening = listener.bind(server) if inherited is None else listener.adopt(inherited)
     os.environ[_PARENT], os.environ[_SOCKET] = str(os.getpid()), str(listening.fileno())
+    listener.allow_files(server.connections + FILES)
     log.info(
         "receiver.starting",
         address=f"{'https' if cert else 'http'}://{server.host}:{server.port}",
@@ -155,6 +159,7 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
         listening,
         inherited=inherited is not None,
         interface=Interfaces.ASGI,
+        task_impl=TaskImpl.asyncio,  # the other one cannot be cancelled, as body_timeout does
         http=HTTPModes.http1,
         backpressure=server.connections,
         log_level=LogLevels.error,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from inbox.errors import InboxError, Invalid, MethodNotAllowed, Refused, StoreError
+from inbox.errors import InboxError, Invalid, MethodNotAllowed, Refused, StoreError, TooSlow
 from inbox.ingest import Answer
 from inbox.web.statuses import RETRY_AFTER, STATUSES
 
@@ -37,6 +37,10 @@ def refused(error: InboxError, path: str) -> Response:
         content["violations"] = [{"pointer": item.pointer, "message": item.message} for item in error.violations]
     if isinstance(error, MethodNotAllowed):
         return _json(status, content, ("Allow", ", ".join(error.allowed)))
+    if isinstance(
+        error, TooSlow
+    ):  # what else comes is not waited for, https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9
+        return _json(status, content, ("Connection", "close"))
     return _json(status, content)
 
 

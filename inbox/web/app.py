@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from inbox.config import ServerSettings
@@ -14,26 +15,32 @@ from inbox.errors import BodyTooLarge, InboxError, Incomplete
 from inbox.ingest import Receiver
 from inbox.models import Request, header_name
 from inbox.web import answers
+from inbox.web.address import address
 from inbox.web.body import FORGOTTEN
 from inbox.web.health import Lookout, Probe, add_pages
 from inbox.web.room import Room, Stay
 
 CHUNK = 65_536
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create_app(
     receiver: Receiver,
     server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
     lookout: Lookout | None = None,
-    *,
-    room: Room | None = None,
 ) -> Flask:
-    """Return the WSGI application.
+    """Return the WSGI application, endpoint and pages.
 
     `lookout` tells how the inbox is, and is told how long answers take; without one `/readyz` only tells whether an
-    event could be taken. `room` is given where another endpoint shares it, as `inbox.web.front` does.
+    event could be taken.
     """
+    room, lookout = Room(server), lookout or Probe(receiver.probe)
+    app = create_pages(server, lookout, room)
+    app.before_request(_receive(receiver, room, lookout))
+    return app
+
+
+def create_pages(server: ServerSettings, lookout: Lookout, room: Room) -> Flask:
+    """Return the pages alone, for an endpoint that shares the room with them, as `inbox.web.front` is one."""
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -41,10 +48,6 @@ def create_app(
     proxies = server.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    room, lookout = room or Room(server), lookout or Probe(receiver.probe)
-    endpoint = _receive(receiver, room, lookout)
-    for rule in ("/in/<source>", "/in/<source>/<path:path>"):
-        app.add_url_rule(rule, rule, endpoint, provide_automatic_options=False, methods=METHODS)
     add_pages(app, lookout, room, server.metrics)
     app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
@@ -53,10 +56,14 @@ def create_app(
     return app
 
 
-def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[..., Response]:
-    """Return the view of `/in/…`; a request enters the room when its body is to be read."""
+def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[[], Response | None]:
+    """Return what answers `/in/…`, with any method; a request enters the room when its body is to be read."""
 
-    def receive(source: str, path: str = "") -> Response:
+    def receive() -> Response | None:
+        found = address(request.path)
+        if found is None:
+            return None
+        source, path = found
         begun, stay = time.perf_counter(), Stay(room)
         try:
             answer = receiver.accept(source, _request(path), partial(_read, stay))
@@ -125,7 +132,10 @@ def _refused(error: Exception) -> Response:
 
 def _http_error(error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _json({"error": (error.name or "error").lower().replace(" ", "_")}, error.code or 500)
+    response = _json({"error": (error.name or "error").lower().replace(" ", "_")}, error.code or 500)
+    if isinstance(error, HTTPMethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
 
 
 def _response(made: answers.Response) -> Response:

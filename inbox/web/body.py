@@ -25,8 +25,8 @@ class Body:
 
     def announced(self, request: Request) -> None:
         """Learn from the request's head how long the body is: None if it comes in chunks."""
-        length = request.header("content-length")
-        self._length = int(length) if length else 0 if request.header("transfer-encoding") is None else None
+        length = request.header("content-length") or "0"
+        self._length = int(length) if request.header("transfer-encoding") is None else None
 
     def expected(self, limit: int) -> int:
         """Return how many bytes may come. Raises BodyTooLarge if more are announced."""
@@ -36,23 +36,22 @@ class Body:
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge, Incomplete or TooSlow."""
-        parts, size = [], 0
+        body = bytearray()  # not a list: parts of one byte would weigh fifty times as much
         try:
             async with asyncio.timeout(self._timeout):
                 while self._more:
-                    parts.append(await self._next())
-                    size += len(parts[-1])
-                    if size > limit:
+                    body += await self._next()
+                    if len(body) > limit:
                         raise BodyTooLarge(limit)
         except TimeoutError:
             self._more = False
-            raise TooSlow(f"{size} bytes came in {self._timeout:g} s; body_timeout is that long") from None
-        if size < (self._length or 0):
-            raise Incomplete(f"Content-Length says {self._length} bytes, {size} came before the connection ended")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            raise TooSlow(f"{len(body)} bytes came in {self._timeout:g} s; body_timeout is that long") from None
+        if len(body) < (self._length or 0):
+            raise Incomplete(f"Content-Length says {self._length} bytes, {len(body)} came before the connection ended")
+        return bytes(body)
 
     async def forget(self) -> None:
-        """Read what is left, so that the sender can write to the end, and then read the answer."""
+        """Read what is left, so that the sender can write to the end, and then read the answer; not for long."""
         left = FORGOTTEN if self._length is None else self._length
         try:
             async with asyncio.timeout(FORGETTING):
@@ -66,4 +65,5 @@ class Body:
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         if message["type"] != "http.request":
             raise Incomplete("the connection ended before the body did")
-        return bytes(message.get("body", b""))
+        part: bytes = message.get("body", b"")
+        return part

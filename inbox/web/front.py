@@ -18,12 +18,12 @@ from inbox.errors import InboxError
 from inbox.ingest import Answer, Flow, ReadBody, Receiver
 from inbox.models import NewEvent, Refusal, Request, Stored, header_name
 from inbox.store.base import Inlet
+from inbox.web.address import address, forwarded
 from inbox.web.answers import Response, accepted, failed, refused
 from inbox.web.body import Body
 from inbox.web.mailbox import Mailbox
 from inbox.web.room import Room, Stay
 
-PREFIX = "/in/"
 LARGE = 32_768
 """Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
 
@@ -67,12 +67,12 @@ class Front:
         """Answer a request, or begin and end with the server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["path"] != PREFIX:
+        elif found := address(scope["path"]):
             begun = time.perf_counter()
-            await self._respond(await self._answer(scope, receive), send)
-            self._answered(scope["path"][len(PREFIX) :].partition("/")[0], time.perf_counter() - begun)
+            await self._respond(await self._answer(*found, scope, receive), send)
+            self._answered(found[0], time.perf_counter() - begun)
         else:
-            await self._pages(scope, _awaited(receive), self._politely(send))  # type: ignore[arg-type]
+            await self._show(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         self._written = Mailbox(asyncio.get_running_loop())
@@ -88,8 +88,16 @@ class Front:
             await asyncio.sleep(TICK)
             self._inlet.give_up_late()
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        name, _, path = scope["path"][len(PREFIX) :].partition("/")
+    async def _show(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the pages answer. They read no body: it would keep their thread for as long as its sender likes."""
+        body = Body(receive, self._server.body_timeout)
+        body.announced(request_of(scope, "", 0))
+        await body.forget()
+        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+        bare = {**scope, "headers": headers, "query_string": b""}
+        await self._pages(bare, _nothing, self._politely(send))  # type: ignore[arg-type]
+
+    async def _answer(self, name: str, path: str, scope: Scope, receive: Receive) -> Response:
         body = Body(receive, self._server.body_timeout)
         try:
             request = request_of(scope, path, self._server.trusted_proxies)
@@ -154,15 +162,6 @@ class Front:
         return last
 
 
-def _awaited(receive: Receive) -> Receive:
-    """Return a `receive` that gives a coroutine, which the pages need; a server may give any awaitable."""
-
-    async def received() -> Message:
-        return await receive()
-
-    return received
-
-
 def request_of(scope: Scope, path: str, proxies: int) -> Request:
     """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
     headers: dict[str, str] = {}
@@ -172,7 +171,7 @@ def request_of(scope: Scope, path: str, proxies: int) -> Request:
     client = scope.get("client")
     remote = client[0] if client else ""
     return Request(
-        method=scope["method"],
+        method=scope["method"].upper(),
         path=path,
         query=scope["query_string"].decode("latin-1"),
         headers=tuple(headers.items()),
@@ -180,7 +179,5 @@ def request_of(scope: Scope, path: str, proxies: int) -> Request:
     )
 
 
-def forwarded(addresses: str, proxies: int) -> str:
-    """Return the address that the first of so many believed proxies saw, "" if fewer added theirs to the list."""
-    found = [address.strip() for address in addresses.split(",")]
-    return found[-proxies] if 0 < proxies <= len(found) else ""
+async def _nothing() -> Message:
+    return {"type": "http.request"}

@@ -4,17 +4,22 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
+from inbox import listener
+from inbox.config import ServerSettings
 from inbox.models import Request, Secret
 from inbox.providers.roomz import Roomz
 from inbox.store.base import Filter
 from inbox.store.sqlite import open_archive
-from tests.acceptance.place import Place
+from tests.acceptance.place import Place, eventually, free_port
 
 BODY = b'{"id": "wire", "type": "new.type", "timestamp": "2026-01-01T00:00:00Z", "data": {}}'
 
@@ -52,7 +57,7 @@ def head(path: bytes, *lines: bytes, method: bytes = b"POST") -> bytes:
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A receiver that all these tests share."""
     place = Place(tmp_path_factory.mktemp("serving"))
-    place.configure()
+    place.configure(server="body_timeout = 2.0")
     place.start("serve")
     yield place
     place.close()
@@ -116,6 +121,66 @@ def test_a_refused_body_does_not_break_the_connection(serving: Place) -> None:
             response = connection.getresponse()
             assert expected == _status((response.status, json.loads(response.read())))
         assert line is connection.sock
+
+
+def test_slow_senders_keep_nobody_waiting_and_are_told_so(serving: Place) -> None:
+    """200 bodies that come byte by byte: a good sender is answered meanwhile, and they get a 408 in the end."""
+    with ExitStack() as many:
+        slow = [many.enter_context(socket.create_connection(("127.0.0.1", serving.port))) for _ in range(200)]
+        for connection in slow:
+            connection.sendall(head(b"/in/roomz", b"Content-Length: 1000") + b"{")
+        for round_ in range(4):
+            for connection in slow[round_::4]:
+                connection.sendall(b" ")
+            begun = time.monotonic()
+            assert {200} == {answer["http_status"] for answer in serving.send("roomz", 5)}
+            assert time.monotonic() - begun < 1.5
+        slow[0].settimeout(10)
+        assert b"408" == slow[0].recv(1000).split()[1]
+    eventually(lambda: serving.log_text().count("code=body_too_slow") == 200, "all of them are refused")
+
+
+def test_ends_of_a_connection(serving: Place) -> None:
+    """What a sender wrote before it closed its half is stored; HTTP/1.0 sees the end; who asks first may go on."""
+    line = b"Roomz-Signature: " + signature(serving, BODY)
+    length = b"Content-Length: %d" % len(BODY)
+    whole = head(b"/in/roomz", line, length) + BODY
+    other = BODY.replace(b"wire", b"half")
+    own = b"Roomz-Signature: " + signature(serving, other)
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as connection:
+        connection.sendall(head(b"/in/roomz", own, b"Content-Length: %d" % len(other)) + other)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1000)  # hyper may see the end first, and not write
+    eventually(lambda: "half" in [event["key"] for event in events(serving)], "it is stored")
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as connection:
+        connection.sendall(whole.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+        assert (b"HTTP/1.0 200", b"}\n") == (answer[:12], answer[-2:])
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as connection:
+        connection.sendall(head(b"/in/roomz", line, length, b"Expect: 100-continue"))
+        assert b"HTTP/1.1 100 Continue\r\n\r\n" == connection.recv(1000)
+        connection.sendall(BODY)
+        assert b"HTTP/1.1 200" == connection.recv(1000)[:12]
+
+
+def test_as_many_files_as_connections_may_be_open() -> None:
+    """The soft limit is raised, up to the hard one, and never lowered."""
+    code = "import resource as r, inbox.listener as l; l.allow_files(%d); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    for number, soft in ((300, 300), (100, 200), (9999, 400)):
+        command = ["prlimit", "--nofile=200:400", sys.executable, "-c", code % number]
+        assert (
+            f"({soft}, 400)"
+            == subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        )
+
+
+def test_answers_are_not_held_back() -> None:
+    """Connections have TCP_NODELAY from the socket that listens: no answer waits for the sender's acknowledgement."""
+    with listener.bind(ServerSettings(port=free_port())) as listening:
+        listening.setblocking(True)
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("name", [b"api_key", b"Api-Key", b"API_KEY"])
