@@ -28,21 +28,19 @@ class Body:
         length = request.header("content-length") or "0"
         self._length = int(length) if request.header("transfer-encoding") is None else None
 
-    def expected(self, limit: int) -> int:
-        """Return how many bytes may come. Raises BodyTooLarge if more are announced."""
+    async def read(self, limit: int, came: Callable[[int], None]) -> bytes:
+        """Return the whole body; `came` is told of each part. Raises BodyTooLarge, Incomplete, TooSlow."""
         if self._length is not None and self._length > limit:
             raise BodyTooLarge(limit)
-        return limit if self._length is None else self._length
-
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body. Raises BodyTooLarge, Incomplete or TooSlow."""
         body = bytearray()  # not a list: parts of one byte would weigh fifty times as much
         try:
             async with asyncio.timeout(self._timeout):
                 while self._more:
-                    body += await self._next()
-                    if len(body) > limit:
+                    part = await self._next()
+                    if len(body) + len(part) > limit:
                         raise BodyTooLarge(limit)
+                    came(len(part))
+                    body += part
         except TimeoutError:
             self._more = False
             raise TooSlow(f"{len(body)} bytes came in {self._timeout:g} s; body_timeout is that long") from None

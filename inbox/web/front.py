@@ -129,9 +129,8 @@ class Front:
             stay.end()
 
     async def _read(self, need: ReadBody, body: Body, stay: Stay) -> bytes:
-        stay.begin(body.expected(need.limit))
-        content = await body.read(need.limit)
-        stay.has(len(content))
+        content = await body.read(need.limit, stay.grow)
+        stay.begin(0)
         return content
 
     async def _put(self, item: NewEvent | Refusal) -> Stored | bool:

@@ -12,7 +12,9 @@ from inbox.errors import StoreUnavailable
 class Room:
     """Has place for `max_waiting` requests, whose bodies have `max_waiting_bytes` at most; one alone may have more.
 
-    A request is there from before its body is read until it is answered; many threads may come and go.
+    Where threads read, a request is there from before its body is read until it is answered. On the event loop a body
+    that is still coming weighs what has come of it and takes no place: those who say much and send little, or slowly,
+    keep nobody out.
     """
 
     def __init__(self, server: ServerSettings) -> None:
@@ -21,14 +23,17 @@ class Room:
         self._requests = 0
         self._bytes = 0
 
-    def take(self, size: int) -> None:
-        """Let a request in, whose body has so many bytes at most. Raises StoreUnavailable if there is no room."""
+    def take(self, requests: int, size: int, own: int) -> None:
+        """Let one request, or none, in, and so many bytes beside the `own` ones that the same request has there.
+
+        Raises StoreUnavailable if there is no room.
+        """
         with self._mutex:
-            if self._requests >= self._server.max_waiting:
+            if requests and self._requests >= self._server.max_waiting:
                 raise StoreUnavailable(f"{self._requests} requests are being worked on")
-            if self._bytes and self._bytes + size > self._server.max_waiting_bytes:
+            if size and self._bytes > own and self._bytes + size > self._server.max_waiting_bytes:
                 raise StoreUnavailable(f"requests with {self._bytes} bytes are being worked on")
-            self._requests += 1
+            self._requests += requests
             self._bytes += size
 
     def give_back(self, requests: int, size: int) -> None:
@@ -50,8 +55,13 @@ class Stay:
 
     def begin(self, expected: int) -> None:
         """Enter. Raises StoreUnavailable if there is no room."""
-        self._room.take(expected)
-        self._inside, self._size = 1, expected
+        self._room.take(1, expected, self._size)
+        self._inside, self._size = 1, self._size + expected
+
+    def grow(self, size: int) -> None:
+        """Weigh so much more, before entering. Raises StoreUnavailable if there is no room."""
+        self._room.take(0, size, self._size)
+        self._size += size
 
     def has(self, size: int) -> None:
         """Give back what was expected and did not come."""

@@ -266,7 +266,7 @@ def test_request_that_is_cancelled_leaves_the_room(inbox: Inbox) -> None:
         with Locked(inbox):
             tasks = [asyncio.create_task(site.take(line)) for line in (waiting, Line(genuine(inbox)))]
             await asyncio.sleep(0.1)
-            assert 2 == site.room._requests
+            assert 1 == site.room._requests
             for task in tasks:
                 task.cancel()
             assert [True] * 2 == [
@@ -295,26 +295,52 @@ def test_large_body_is_read_in_a_thread(inbox: Inbox, monkeypatch: pytest.Monkey
     assert [(False, True), (True, False)] == seen
 
 
-@pytest.mark.parametrize("limits", [{"max_waiting": 2}, {"max_waiting_bytes": 30}])
+@pytest.mark.parametrize("limits", [{"max_waiting": 2}, {"max_waiting_bytes": 300}])
 def test_full_room_is_503_and_the_body_is_read(inbox: Inbox, limits: dict[str, int], logs: list[Any]) -> None:
     """Who finds no room is told when to come again, has written its body to the end, and left no trace."""
     whole = genuine(inbox)
 
     async def story(site: Site) -> None:
-        inside = [Line(Sent(headers=whole.headers, parts=(), length=15)) for _ in range(2)]
-        tasks = [asyncio.create_task(site.take(line)) for line in inside]
-        await asyncio.sleep(0.05)
-        line = Line(Sent(whole.method, whole.target, whole.headers, (whole.body[:9], whole.body[9:])))
-        told = await site.take(line)
+        with Locked(inbox):
+            inside = [asyncio.create_task(site.take(Line(genuine(inbox, key)))) for key in "ab"]
+            await asyncio.sleep(0.05)
+            line = Line(Sent(whole.method, whole.target, whole.headers, (whole.body[:50], whole.body[50:])))
+            told = await site.take(line)
         assert ((503, "unavailable"), "5", len(whole.body)) == (told_of(told), told.headers["retry-after"], line.taken)
-        for other in inside:
-            other.gone.set()
-        await asyncio.gather(*tasks)
+        assert [(200, "accepted")] * 2 == [told_of(told) for told in await asyncio.gather(*inside)]
         assert (200, "accepted") == told_of(await site.take(Line(whole)))
 
     drive(Site(inbox, ServerSettings(**limits)), story)
-    assert ["store.unavailable", "request.refused", "request.refused", "event.accepted"] == names(logs)
-    assert ["incomplete_body"] * 2 == refusals(inbox)
+    assert ["store.unavailable", *["event.accepted"] * 3] == names(logs)
+    assert [] == refusals(inbox)
+
+
+def test_those_who_announce_much_and_send_little_keep_nobody_out(inbox: Inbox) -> None:
+    """A body that is still coming weighs what has come of it, and takes no place among those that are worked on."""
+
+    async def story(site: Site) -> None:
+        slow = [Line(Sent(parts=(b"{", b""), length=1_000_000), pause=0.05) for _ in range(20)]
+        tasks = [asyncio.create_task(site.take(line)) for line in slow]
+        await asyncio.sleep(0.07)
+        assert (0, 20) == (site.room._requests, site.room._bytes)
+        assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
+        assert [(400, "incomplete_body")] * 20 == [told_of(told) for told in await asyncio.gather(*tasks)]
+
+    drive(Site(inbox, ServerSettings(max_waiting=2, max_waiting_bytes=300)), story)
+
+
+def test_bodies_that_come_together_share_the_room(inbox: Inbox) -> None:
+    """What comes when it is full is refused in the middle, and the rest goes on; one alone may have more."""
+
+    async def story(site: Site) -> list[tuple[int, str]]:
+        parts = (b"x" * 100,) * 4
+        lines = [Line(Sent(parts=parts), pause=0.01 * (number + 1)) for number in range(2)]
+        found = [told_of(told) for told in await asyncio.gather(*(site.take(line) for line in lines))]
+        return [*found, told_of(await site.take(Line(Sent(parts=parts))))]
+
+    found = drive(Site(inbox, ServerSettings(max_waiting_bytes=300)), story)
+    assert [(401, "not_authentic"), (503, "unavailable")] == sorted(found[:2])
+    assert (401, "not_authentic") == found[2]
 
 
 def test_store_that_is_locked_too_long_is_503_in_time_and_nothing_is_stored_later(inbox: Inbox) -> None:
