@@ -75,6 +75,11 @@ def _answer_at_once(listening: socket.socket) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def files(server: ServerSettings) -> int:
+    """Return how many files a receiver may have open: the connections, the store, and some more."""
+    return server.connections + 256
+
+
 def allow_files(number: int) -> None:
     """Have this process and its children open so many files, as far as the machine lets them; the usual limit is 1,024.
 

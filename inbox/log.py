@@ -1,10 +1,10 @@
 """Log events: a name and fields, one line each, on standard error. Never a body, a signature or a secret."""
 
-import atexit
 import logging
 import sys
 import threading
 from contextlib import suppress
+from multiprocessing.util import Finalize
 from typing import TextIO
 
 import structlog
@@ -47,7 +47,7 @@ class Collected:
         self._come = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
-        atexit.register(self.write_now)
+        Finalize(None, self.write_now, exitpriority=1)  # atexit would not do it in a child of multiprocessing
 
     def write(self, line: str) -> None:
         """Take a line."""

@@ -29,9 +29,6 @@ _SOCKET = "INBOX_SERVER_SOCKET"
 READY = signal.SIGUSR1
 """What the process that answers tells its parent when it has read everything."""
 
-FILES = 256
-"""Files that are open beside the connections, and some more."""
-
 START = 30.0
 """Seconds that a new process has until then."""
 
@@ -148,7 +145,7 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     server, (cert, key) = runtime.settings.server, tls.files(runtime.settings)
     listening = listener.bind(server) if inherited is None else listener.adopt(inherited)
     os.environ[_PARENT], os.environ[_SOCKET] = str(os.getpid()), str(listening.fileno())
-    listener.allow_files(server.connections + FILES)
+    listener.allow_files(listener.files(server))
     log.info(
         "receiver.starting",
         address=f"{'https' if cert else 'http'}://{server.host}:{server.port}",

@@ -1,7 +1,11 @@
 """Collected log lines: written together, in order, none twice, none lost but with the process."""
 
 import io
+import multiprocessing
 import threading
+from pathlib import Path
+
+import pytest
 
 from inbox.log import Collected
 from tests.acceptance.place import eventually
@@ -62,3 +66,16 @@ def test_disk_that_is_full_costs_lines_not_the_log() -> None:
     file.full = False
     collected.write("kept\n")
     eventually(lambda: file.getvalue() == "kept\n", "the next line is written", 5)
+
+
+def _one_line(path: Path) -> None:
+    Collected(path.open("w")).write("last words\n")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_last_lines_of_a_process_are_written(tmp_path: Path, method: str) -> None:
+    """Also in a child of multiprocessing, as the receiver's is, which runs no atexit."""
+    child = multiprocessing.get_context(method).Process(target=_one_line, args=(tmp_path / "log",))
+    child.start()
+    child.join(20)
+    assert (0, "last words\n") == (child.exitcode, (tmp_path / "log").read_text())

@@ -26,6 +26,7 @@ def service(settings: Settings, python: Path, library: Path, *, user: str) -> st
         "kept": [path for path in _code(settings) if any(path.is_relative_to(place) for place in written)],
         "homes": homes,
         "stop_in": stop_in(settings),
+        "files": listener.files(settings.server),
         "low_port": settings.server.port < 1024,
     }
     return render("inbox.service", values)

@@ -84,7 +84,7 @@ def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Plac
 
 @pytest.mark.parametrize(
     ("server", "size", "room"),
-    [("threads = 2\nmax_waiting = 4", 0, 6), (f"max_waiting_bytes = {MIB}", 300_000, 3)],
+    [("max_waiting = 4", 0, 4), (f"max_waiting_bytes = {MIB}", 300_000, 3)],
     ids=["requests", "bytes"],
 )
 def test_whoever_finds_no_room_is_refused_at_once(place: Place, server: str, size: int, room: int) -> None:
