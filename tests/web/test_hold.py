@@ -210,6 +210,7 @@ def test_flood_of_requests_fills_fixed_places(inbox: Inbox, source: str, count: 
         "alarms",
         "alarm_changes",
         "notices",
+        "keeps",
     )
     assert dict.fromkeys(empty, 0) == found
     limit_bytes = REFUSAL_BYTES_PER_SOURCE + (inbox.runtime.sources[source].hold_bytes if limit else 0)
