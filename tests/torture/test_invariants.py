@@ -302,7 +302,7 @@ def test_a_damaged_file_is_a_breach(scene: Scene) -> None:
     scene.sql("PRAGMA journal_mode = DELETE")
     with closing(sqlite3.connect(scene.folder / "inbox.db")) as connection:
         size = connection.execute("PRAGMA page_size").fetchone()[0]
-        sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'events_source'"
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'events_kind'"
         page = connection.execute(sql).fetchone()[0]
     with (scene.folder / "inbox.db").open("r+b") as file:
         file.seek((page - 1) * size)

@@ -10,6 +10,7 @@ from inbox.models import HandlerSpec, Request
 from inbox.store.base import Filter, ReplayResult, Waiting
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.handlers import encodable, remembered
+from inbox.store.sqlite.listing import count, kinds, page
 from inbox.store.sqlite.work import make_delivery, settle, stored_request
 
 _COLUMNS = """
@@ -27,10 +28,12 @@ SELECT delivery_id, number, worker, started_at, finished_at, result, error FROM 
 WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id = ?) ORDER BY id
 """
 _SOURCES = """
-SELECT source, count(*) AS events, max(received_at) AS last_event_at,
-       sum(status = 'quarantined') AS quarantined, sum(status = 'conflict') AS conflicts, sum(status = 'dead') AS dead,
+SELECT source, sum(events) AS events, max(last_at) AS last_event_at,
+       coalesce(sum(events) FILTER (WHERE status = 'quarantined'), 0) AS quarantined,
+       coalesce(sum(events) FILTER (WHERE status = 'conflict'), 0) AS conflicts,
+       coalesce(sum(events) FILTER (WHERE status = 'dead'), 0) AS dead,
        sum(duplicates) AS duplicates
-FROM events WHERE pruned_at IS NULL GROUP BY source
+FROM kinds GROUP BY source HAVING sum(events) > 0
 """
 # In three parts, each of which has its index: most deliveries ever made have ended.
 _BACKLOG = """
@@ -81,17 +84,13 @@ class SqliteArchive:
 
     def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
         """See Archive."""
-        clause, values = where(wanted)
-        order = "ASC" if wanted.after is not None else "DESC"
-        rows = self._connection.rows(
-            f"SELECT {_COLUMNS} FROM events {clause} ORDER BY id {order} LIMIT :limit", {**values, "limit": limit}
-        )
-        return [_event(row) for row in rows]
+        (few,) = self._connection.rows(*kinds(wanted))
+        sql, values = page(_COLUMNS, wanted, few["n"])
+        return [_event(row) for row in self._connection.rows(sql, {**values, "limit": limit})]
 
     def count(self, wanted: Filter) -> int:
         """See Archive."""
-        clause, values = where(wanted)
-        return int(self._connection.rows(f"SELECT count(*) AS n FROM events {clause}", values)[0]["n"])
+        return int(self._connection.rows(*count(wanted))[0]["n"])
 
     def event(self, event_id: int) -> dict[str, Any]:
         """See Archive."""
@@ -255,20 +254,3 @@ def _event(row: sqlite3.Row) -> dict[str, Any]:
     event["violations"] = json.loads(event["violations"]) if event["violations"] else []
     event["body_digest"] = event["body_digest"].lower()
     return event
-
-
-def where(wanted: Filter) -> tuple[str, dict[str, Any]]:
-    """Return the WHERE clause of a filter, without pruned events, and its values. `type` may be a shell glob."""
-    clauses = {
-        "source": "source = :source",
-        "type": "type GLOB :type",
-        "status": "status = :status",
-        "since": "received_at >= :since",
-        "until": "received_at < :until",
-        "before": "id < :before",
-        "after": "id > :after",
-    }
-    values = {name: getattr(wanted, name) for name in clauses if getattr(wanted, name) is not None}
-    if "type" in values:
-        values["type"] = values["type"].replace("[!", "[^")  # as SQLite's GLOB spells it
-    return " AND ".join(("WHERE pruned_at IS NULL", *(clauses[name] for name in values))), values

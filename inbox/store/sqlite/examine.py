@@ -124,7 +124,7 @@ def _contents(connection: sqlite3.Connection, now: float, steady: float) -> dict
         "unrouted": tuple(connection.execute(f"SELECT count(*), min(received_at) {_UNROUTED}").fetchone()),
         "overdue": tuple(connection.execute(f"SELECT count(*), min(due_at) {_DUE} AND due_at < ?", (now,)).fetchone()),
         "abandoned": tuple(connection.execute(_ABANDONED, {"now": now, "steady": steady}).fetchone()),
-        "dead": _one(connection, "SELECT count(*) FROM events WHERE status = 'dead'"),
+        "dead": _one(connection, "SELECT coalesce(sum(events), 0) FROM kinds WHERE status = 'dead'"),
         "growth": size / span if span and span > 3600 else 0.0,
         "forwarded": bool(_one(connection, _FORWARDED)),
     }

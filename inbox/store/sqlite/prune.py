@@ -11,8 +11,8 @@ from typing import Any
 
 from inbox.store.base import Filter
 from inbox.store.keeping import Page, Space, What
-from inbox.store.sqlite.archive import where
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.listing import where
 from inbox.store.sqlite.presence import alone
 
 _KEPT = "EXISTS (SELECT 1 FROM keeps WHERE event_id = events.id)"
@@ -72,14 +72,7 @@ _PRUNE = {
     "keys": (f"DELETE FROM events WHERE id {_THESE}",),
     "refusals": (f"DELETE FROM refusals WHERE id {_THESE}",),
 }
-# From one source to the next through the index, which DISTINCT would read from end to end.
-_SOURCES = """
-WITH RECURSIVE names (name) AS (
-    SELECT min(source) FROM events
-    UNION ALL SELECT (SELECT min(source) FROM events WHERE source > name) FROM names WHERE name IS NOT NULL
-)
-SELECT name AS source FROM names WHERE name IS NOT NULL UNION SELECT source FROM refusals ORDER BY 1
-"""
+_SOURCES = "SELECT source FROM kinds UNION SELECT source FROM refusals ORDER BY 1"
 _BODY_BYTES = """
 SELECT coalesce(sum(size), 0) AS n FROM events INDEXED BY events_bodies
 WHERE source = ? AND body_pruned_at IS NULL

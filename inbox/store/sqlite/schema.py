@@ -12,14 +12,14 @@ keeps       events that retention must not touch, and why
 
 An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
 nor deliveries and is not listed, but copies of it are recognised, until it goes altogether.
-counts, processes: see `counts`; alarms, alarm_changes, notices: see `alarms`
+counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import alarms, counts
+from inbox.store.sqlite import alarms, counts, listing
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -157,7 +157,15 @@ CREATE TABLE probes (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) ST
 APPLICATION_ID = 0x77686978
 """Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
-KNOWN = ("0001_first", "0002_steady_leases", "0003_retention", "0004_counts", "0005_alarms", "0006_claimed_together")
+KNOWN = (
+    "0001_first",
+    "0002_steady_leases",
+    "0003_retention",
+    "0004_counts",
+    "0005_alarms",
+    "0006_claimed_together",
+    "0007_listing",
+)
 
 
 @migrations(name="0001_first")
@@ -213,6 +221,12 @@ def _alarms(database: Database) -> None:
 def _claimed_together(database: Database) -> None:
     """Let an attempt tell that its delivery was claimed together with others."""
     database.conn.execute("ALTER TABLE attempts ADD COLUMN together INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations(name="0007_listing")
+def _listing(database: Database) -> None:
+    for statement in listing.TABLES:
+        database.conn.execute(statement)
 
 
 def migrate(connection: Connection) -> None:
