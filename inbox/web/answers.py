@@ -51,4 +51,4 @@ def failed(error: Exception, path: str) -> Response:
 
 
 def _json(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
-    return Response(status, json.dumps(content).encode() + b"\n", headers)
+    return Response(status, json.dumps(content, separators=(",", ":")).encode() + b"\n", headers)

@@ -211,6 +211,8 @@ def test_flood_of_requests_fills_fixed_places(inbox: Inbox, source: str, count: 
         "alarm_changes",
         "notices",
         "keeps",
+        "kinds",
+        "spans",
     )
     assert dict.fromkeys(empty, 0) == found
     limit_bytes = REFUSAL_BYTES_PER_SOURCE + (inbox.runtime.sources[source].hold_bytes if limit else 0)
