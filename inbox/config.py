@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
-from inbox.retention_settings import RetentionSettings
+from inbox.retention_settings import REFUSAL_LIMITS, RetentionSettings
 
 FILE = "inbox.toml"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -190,7 +190,7 @@ def _check(settings: Settings, file: str) -> None:
         ("worker.max_crashes", worker.max_crashes, 1, 100),
         ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
         *(
-            (f"retention.{name}", value, 0, 2**50)
+            (f"retention.{name}", value, *REFUSAL_LIMITS.get(name, (0, 2**50)))
             for name, value in vars(settings.retention).items()
             if name != "keep_statuses"
         ),

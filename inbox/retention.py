@@ -4,9 +4,11 @@ Nothing goes unless a setting says so, and never what waits, runs, or is kept wi
 fast; `inbox.store.keeping` finds and deletes.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import structlog
 
@@ -38,14 +40,24 @@ SLACK = 1024 * 1024
 
 LEAST_PAUSE = 0.02
 _WORKED_ON = ("received", "processing")
+_WANTED = (
+    *("keep_bodies", "keep_body_bytes", "keep_attempts", "keep_attempt_count"),
+    *("keep_events", "keep_event_count", "keep_refusals"),
+)
+
+By = Literal["age", "size"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went, or would go, of one kind and source: rows, about how many bytes, and how many stay for being kept."""
+    """What went, or would go, of one kind and source: rows, about how many bytes, and how many stay for being kept.
+
+    by  whether for its age, or because the source has too much of it
+    """
 
     source: str
     kind: Kind
+    by: By
     rows: int = 0
     bytes: int = 0
     kept: int = 0
@@ -56,6 +68,7 @@ class _Task:
     """What may go of one source and kind; with `limit` only the oldest, until no more than so many bytes are left."""
 
     what: What
+    by: By = "age"
     limit: int | None = None
 
 
@@ -85,21 +98,25 @@ class Pruner:
     @property
     def wanted(self) -> bool:
         """Tell whether any setting lets anything go."""
-        names = ("keep_bodies", "keep_body_bytes", "keep_attempts", "keep_events", "keep_refusals")
-        return any(getattr(settings, name) for settings in (self._defaults, *self._sources.values()) for name in names)
+        return any(
+            getattr(settings, name) for settings in (self._defaults, *self._sources.values()) for name in _WANTED
+        )
 
     def plan(self) -> Iterator[Pruned]:
         """Yield what would go now, changing nothing. What goes only after something else is not counted yet."""
+        counted: dict[tuple[Kind, str], set[int]] = defaultdict(set)
         for task in self._tasks(self._clock()):
-            pages = list(self._pages(task, {}))
-            may = [size for ids, _ in pages for _, size in ids]
-            yield Pruned(task.what.source, task.what.kind, len(may), sum(may), sum(kept for _, kept in pages))
+            pages, there = list(self._pages(task, {})), counted[task.what.kind, task.what.source]
+            may = {id: size for ids, _ in pages for id, size in ids if id not in there}
+            there.update(may)
+            kept = sum(kept for _, kept in pages)
+            yield Pruned(task.what.source, task.what.kind, task.by, len(may), sum(may.values()), kept)
 
     def run(self, seconds: float | None = None) -> Iterator[Pruned]:
         """Let go what may, and yield how much that was; ends early after about so many seconds."""
         end = float("inf") if seconds is None else self._steady() + seconds
         for task in self._tasks(self._clock()):
-            done = Pruned(task.what.source, task.what.kind)
+            done = Pruned(task.what.source, task.what.kind, task.by)
             for may, kept in self._pages(task, self._seen):
                 done = replace(done, kept=done.kept + kept)
                 for step in _steps(may):
@@ -110,7 +127,8 @@ class Pruner:
                 if self._steady() >= end:
                     break
             if done.rows:
-                log.info("retention.pruned", source=done.source, kind=done.kind, rows=done.rows, kept=done.kept)
+                what = {"source": done.source, "kind": done.kind, "by": done.by}
+                log.info("retention.pruned", **what, rows=done.rows, kept=done.kept)
             yield done
             if self._steady() >= end:
                 return
@@ -181,12 +199,24 @@ class Pruner:
         for kind, age in ages.items():
             if age:
                 yield _Task(What(kind, name, now - age, statuses))
-            if kind == "bodies" and (limit := int(self._setting(name, "keep_body_bytes"))):
-                yield _Task(What(kind, name, float("inf"), statuses), limit)
+            if kind == "bodies" and (limit := self._setting(name, "keep_body_bytes")):
+                yield _Task(What(kind, name, float("inf"), statuses), "size", int(limit))
+            if upto := self._beyond(kind, name):
+                yield _Task(What(kind, name, float("inf"), statuses, upto), "size")
+
+    def _beyond(self, kind: Kind, name: str) -> int:
+        """Return up to which id there is too much of a source, 0 for nowhere. A body goes before its event."""
+        if kind == "keys":
+            return 0
+        if kind == "refusals":
+            count, size = self._defaults.refusal_limits(self._sources.get(name))
+            return max(self._store.beyond("refusals", name, count), self._store.beyond_bytes(name, size))
+        of: Literal["attempts", "events"] = "attempts" if kind == "attempts" else "events"
+        count = int(self._setting(name, f"keep_{of.removesuffix('s')}_count"))
+        return self._store.beyond(of, name, count) if count else 0
 
     def _setting(self, source: str, setting: str) -> float:
-        own = getattr(self._sources.get(source), setting, None)
-        return float(getattr(self._defaults, setting) if own is None else own)
+        return float(self._defaults.of(self._sources.get(source), setting))
 
     def _horizon(self, source: str) -> float:
         provider = self._sources.get(source)

@@ -99,6 +99,7 @@ class Runtime(Parts):
             max_waiting_bytes=server.max_waiting_bytes,
             reserved_bytes=limits.reserved_bytes,
             max_store_bytes=limits.max_store_bytes,
+            refusal_limits=lambda source: self.settings.retention.refusal_limits(self.sources.get(source)),
             observe=self.watching.timings.observe,
         )
 

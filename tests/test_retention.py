@@ -113,6 +113,55 @@ def test_oldest_bodies_go_until_the_rest_fits(store: SqliteStore) -> None:
     assert {} == counted(limited.run())
 
 
+def test_only_the_newest_stay_where_a_number_is_set(store: SqliteStore) -> None:
+    """Body, attempts and event of the others go, their keys stay; a dry run counts what goes for age and size once."""
+    for days in (9, 8, 7, 6):
+        handled(store, days)
+    handled(store, 99, name="other")
+    limited = pruner(store, keep_event_count=2, keep_attempt_count=3, keep_bodies=8.5 * DAY)
+    planned = [(item.kind, item.by, item.rows) for item in limited.plan() if item.source == "acme" and item.rows]
+    assert [("bodies", "age", 1), ("bodies", "size", 1), ("attempts", "size", 1)] == planned
+    done = [(item.kind, item.by, item.rows) for item in limited.run() if item.source == "acme" and item.rows]
+    assert [*planned, ("events", "size", 2)] == done
+    assert [4, 3] == [row["id"] for row in store.archive.events(Filter("acme"), 9)]
+    copy = event("acme-9-2", b"xx", source="acme", at=NOW)
+    assert ("duplicate", 1, {}) == (
+        store.inlet.add_event(copy).outcome,
+        store.archive.count(Filter("other")),
+        counted(limited.run()),
+    )
+
+
+def test_what_must_stay_is_not_pushed_out_by_what_is_newer(store: SqliteStore) -> None:
+    """It counts, and stays beyond the number: kept, dead, waiting; what is newer does not go in its place."""
+    kept, waits = handled(store, 50), store.inlet.add_event(event("waits", source="acme", at=NOW - 45 * DAY)).id
+    store.keeping.keep(Filter(), [kept], at=1.0, who="me", why="")
+    handled(store, 40)
+    newest = [handled(store, 30), handled(store, 20)]
+    list(pruner(store, keep_event_count=2, keep_attempt_count=1).run())
+    assert [*reversed(newest), waits, kept] == [row["id"] for row in store.archive.events(Filter("acme"), 9)]
+    assert [1, 0, 1] == [
+        len(store.archive.event(number)["deliveries"][0]["runs"]) for number in (kept, newest[0], newest[1])
+    ]
+
+
+def test_refusals_beyond_a_lowered_limit_are_counted_and_go(store: SqliteStore) -> None:
+    """By number and by bytes, without any other setting; those of an unknown address by [retention]."""
+    for at in range(4):
+        for name in ("acme", ""):
+            store.inlet.add_refusal(refusal(name, at=float(at), padding=1000))
+    for settings, left in (({"keep_refusal_count": 3}, 3), ({"keep_refusal_bytes": 1300}, 1)):
+        limited = pruner(store, **settings)
+        gone = {("acme", "refusals"): len(store.archive.refusals("acme", 9)) - left}
+        defaults = {item.kind for item in limited.plan() if item.source == ""}
+        assert {"refusals"} == defaults  # these go by age, see `pruner`
+        limited._defaults = RetentionSettings()
+        assert gone == counted(limited.plan()) == counted(limited.run())
+        assert (left, 4) == (len(store.archive.refusals("acme", 9)), len(store.archive.refusals("", 9)))
+    with pytest.raises(ConfigError, match="keep_refusal_count must be 1 to 10000"):
+        source(keep_refusal_count=0)
+
+
 def test_kept_and_dead_events_stay_and_are_counted(store: SqliteStore) -> None:
     """Unless the owner says that dead ones go as well."""
     handled(store, 50)

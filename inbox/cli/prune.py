@@ -29,7 +29,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
     given = 0 if dry_run else pruner.give_back()
     if as_json:
         return dump([asdict(item) for item in done])
-    if not pruner.wanted:
+    if not pruner.wanted and not done:
         return click.echo("Nothing is ever pruned: no setting in [retention] or of a source says so.")
     _print(done, dry_run)
     if given:
@@ -41,7 +41,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
 
 def _print(done: list[Pruned], dry_run: bool) -> None:
     rows = [{**asdict(item), "source": item.source or "(unknown address)"} for item in done if item.rows or item.kept]
-    table(rows, ("source", "kind", "rows", "bytes", "kept"), empty="Nothing is old enough.")
+    table(rows, ("source", "kind", "by", "rows", "bytes", "kept"), empty="Nothing is old enough, or too much.")
     total, size, kept = (sum(getattr(item, name) for item in done) for name in ("rows", "bytes", "kept"))
     word = "would go" if dry_run else "went"
     click.echo(
@@ -65,7 +65,11 @@ def compact() -> None:
 @filters
 @click.option("--why", default="", help="A note that is kept with each event.")
 def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
-    """Keep events from being pruned: by id, or all that match the filters now; later ones are not covered."""
+    """Keep events from being pruned: by id, or all that match the filters now; later ones are not covered.
+
+    To keep what comes as well, set keep_bodies, keep_body_bytes, keep_attempts, keep_attempt_count, keep_events and
+    keep_event_count of its source to 0: that is for ever.
+    """
     runtime, who = opened(), user()
     _checked(ids, wanted)
     number = _all(lambda: runtime.keeping.keep(wanted, ids, at=runtime.clock(), who=who, why=why))

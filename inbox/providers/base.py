@@ -11,10 +11,12 @@ from urllib.parse import parse_qsl
 
 from inbox import identity
 from inbox.models import Payload, Request, Secret, Verified
+from inbox.retention_settings import REFUSAL_LIMITS
 from inbox.verifiers.base import Verifier
 
 MIB = 1024 * 1024
 DAY = 86400.0
+KEPT = ("bodies", "body_bytes", "attempts", "attempt_count", "events", "event_count", "keys", "refusals")
 UNPUBLISHED = 30 * DAY
 """Seconds for which a sender is taken to send again who does not say; the longest known schedule is of three days."""
 
@@ -35,8 +37,9 @@ class Provider:
     on_unverified  "hold": keep what is not authentic, as it came, to be verified again; the answer is still 401
     hold_requests, hold_bytes, hold_for
                  at most so many held requests, bytes of them, and seconds
-    keep_bodies, keep_body_bytes, keep_attempts, keep_events, keep_keys, keep_refusals
-                 instead of those in [retention]: seconds, and bytes; None is what is set there
+    keep_bodies, keep_body_bytes, keep_attempts, keep_attempt_count, keep_events, keep_event_count, keep_keys,
+    keep_refusals, keep_refusal_count, keep_refusal_bytes
+                 instead of those in [retention]: seconds, bytes and numbers; None is what is set there
     """
 
     name: ClassVar[str]
@@ -65,9 +68,13 @@ class Provider:
     keep_bodies: float | None = None
     keep_body_bytes: int | None = None
     keep_attempts: float | None = None
+    keep_attempt_count: int | None = None
     keep_events: float | None = None
+    keep_event_count: int | None = None
     keep_keys: float | None = None
     keep_refusals: float | None = None
+    keep_refusal_count: int | None = None
+    keep_refusal_bytes: int | None = None
 
     @property
     def verifier(self) -> Verifier:
@@ -129,9 +136,12 @@ class Provider:
 
     def check_kept(self) -> None:
         """Raise ValueError if something would be forgotten too early."""
-        for name in ("bodies", "body_bytes", "attempts", "events", "keys", "refusals"):
+        for name in KEPT:
             if (value := getattr(self, f"keep_{name}")) is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"keep_{name} must be 0 (for ever) or positive")
+        for name, (low, high) in REFUSAL_LIMITS.items():
+            if (value := getattr(self, name)) is not None and not low <= value <= high:
+                raise ValueError(f"{name} must be {low} to {high}")
         if self.keep_keys and self.keep_keys < self.horizon:
             raise ValueError(
                 f"keep_keys must be 0 (for ever) or at least {self.horizon:.0f}: a copy may come for so long"

@@ -17,12 +17,16 @@ KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys", "refusals")
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """What of a source may go: what is older than `before` (Unix seconds), of events with one of these statuses."""
+    """What of a source may go: what is older than `before` (Unix seconds), of events with one of these statuses.
+
+    upto  no row with a larger id
+    """
 
     kind: Kind
     source: str
     before: float
     statuses: tuple[str, ...] = ("succeeded", "unhandled")
+    upto: int = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,17 @@ class Keeping(Protocol):
 
     def body_bytes(self, source: str) -> int:
         """Return how many bytes the bodies of a source have."""
+        ...
+
+    def beyond(self, kind: Literal["attempts", "events", "refusals"], source: str, count: int) -> int:
+        """Return the id of the newest row of a source that has `count` newer ones, 0 if there is none."""
+        ...
+
+    def beyond_bytes(self, source: str, size: int) -> int:
+        """Return the id of the newest refusal of a source that has no room among so many bytes of the newest, or 0.
+
+        The newest of all has.
+        """
         ...
 
     def look(self, what: What, after: int, limit: int) -> Page:

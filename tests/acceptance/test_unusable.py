@@ -31,13 +31,18 @@ def older(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for column in ("steady_until", "lease", "waits_since"):
             connection.execute(f"ALTER TABLE deliveries DROP COLUMN {column}")
-        for index in ("events_bodies", "events_bodiless", "events_stripped"):
+        for trigger in ("events_added", "events_changed", "events_removed"):
+            connection.execute(f"DROP TRIGGER {trigger}")
+        for index in ("attempts_source", "events_bodies", "events_bodiless", "events_stripped", "events_kind"):
             connection.execute(f"DROP INDEX {index}")
+        connection.execute("CREATE INDEX events_source ON events (source, id)")
+        connection.execute("CREATE INDEX events_status ON events (status, id)")
         for column in ("body_pruned_at", "pruned_at"):
             connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
-        for table in ("keeps", "counts", "processes", "alarms", "alarm_changes", "notices"):
+        for table in ("keeps", "counts", "processes", "alarms", "alarm_changes", "notices", "kinds", "spans"):
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE attempts DROP COLUMN together")
+        for column in ("together", "source"):
+            connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")
 
 

@@ -45,8 +45,8 @@ INSERT INTO deliveries (id, event_id, handler, status, attempts, due_at, created
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 30.0, ?, ?)
 """
 _ATTEMPT = """
-INSERT INTO attempts (delivery_id, number, token, worker, started_at, finished_at, result, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO attempts (delivery_id, number, token, worker, started_at, finished_at, result, error, source)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -96,13 +96,14 @@ def _rows(letters: Letters, event_id: int, at: float, only: str) -> tuple[Row, R
     end = at + 0.01 * tries
     value = None if error else "null"
     delivery = (event_id, event_id, HANDLER, status, tries, at, at, end, value, error, at + 30, end)
-    return event, stored, delivery, list(_attempts(event_id, at, tries, error))
+    return event, stored, delivery, list(_attempts(event_id, source, at, tries, error))
 
 
-def _attempts(delivery_id: int, at: float, tries: int, error: str) -> Iterator[Row]:
+def _attempts(delivery_id: int, source: str, at: float, tries: int, error: str) -> Iterator[Row]:
     for number in range(1, tries + 1):
         token, result = secrets.token_hex(16), "error" if error else "succeeded"
-        yield (delivery_id, number, token, WORKER, at + 0.01 * number - 0.008, at + 0.01 * number, result, error)
+        begun, ended = at + 0.01 * number - 0.008, at + 0.01 * number
+        yield (delivery_id, number, token, WORKER, begun, ended, result, error, source)
 
 
 def _request(letters: Letters, key: str) -> tuple[str, bytes]:

@@ -96,9 +96,9 @@ def fixed(database: Path) -> list[Any]:
     """Return what is the same for every event, and the names of the stored headers."""
     found = rows(
         database,
-        "SELECT source, type, e.status, size, verified_by, bound, retired, method, path, query, length(headers), "
-        "remote, length(body), handler, replay_id, d.status, d.attempts, number, length(a.token), result, headers "
-        "FROM events e JOIN bodies b ON b.event_id = e.id JOIN deliveries d ON d.event_id = e.id "
+        "SELECT e.source, type, e.status, size, verified_by, bound, retired, method, path, query, length(headers), "
+        "remote, length(body), handler, replay_id, d.status, d.attempts, number, length(a.token), result, a.source, "
+        "headers FROM events e JOIN bodies b ON b.event_id = e.id JOIN deliveries d ON d.event_id = e.id "
         "JOIN attempts a ON a.delivery_id = d.id LIMIT 1",
     )
     return [*found[0][:-1], sorted(name for name, _ in json.loads(found[0][-1]))]

@@ -8,6 +8,7 @@ import pytest
 
 from inbox.testing import NOW, Inbox
 from tests.cli.conftest import Cli
+from tests.store.stores import refusal
 
 DAY = 86400
 
@@ -38,12 +39,36 @@ def test_prune_says_what_would_go_and_what_went(cli: Cli, old: Inbox) -> None:
     assert {("roomz", "bodies"): 2, ("open", "bodies"): 0} == {
         (row["source"], row["kind"]): row["rows"] for row in cli.json("prune")
     }
-    assert "Nothing is old enough." in cli("prune").stdout
+    assert "Nothing is old enough, or too much." in cli("prune").stdout
     (row,) = cli.json("show", "1")
     assert (None, "succeeded") == (row["body"], row["status"])
     assert f"(body pruned at {row['body_pruned_at']}: the event cannot be run again)" in cli("show", "1").stdout
     assert "there is no body of an event 1; if there was one, it was pruned" in cli("show", "1", "--raw", code=1).stderr
     assert cli.json("show", "3")[0]["body"]
+
+
+def test_numbers_are_limits_too(cli: Cli, inbox: Inbox, tmp_path: Path) -> None:
+    """The dry run says what is too much of which source, refusals without any other setting; then that is gone."""
+    for number in range(3):
+        inbox.receive("roomz")
+        inbox.runtime.inlet.add_refusal(refusal("open", at=float(number)))
+    inbox.run()
+    path = tmp_path / "inbox.toml"
+    text = path.read_text()
+    path.write_text(f"[retention]\nkeep_refusal_count = 1\n{text}")
+    (row,) = cli.json("prune", "--dry-run")
+    assert ("open", "refusals", "size", 2) == (row["source"], row["kind"], row["by"], row["rows"])
+    path.write_text(f"[retention]\nkeep_refusal_count = 1\nkeep_event_count = 2\nkeep_attempt_count = 2\n{text}")
+    planned = cli("prune", "--dry-run").stdout
+    assert [
+        ["open", "refusals", "size", "2"],
+        ["roomz", "attempts", "size", "4"],
+        ["roomz", "bodies", "size", "1"],
+    ] == (sorted(line.split()[:4] for line in planned.splitlines() if " size " in line))
+    assert 3 == len(cli.json("events"))
+    assert "8 rows with about 0.0 MiB went\n" in cli("prune").stdout
+    assert ([3, 2], 1) == ([row["id"] for row in cli.json("events")], len(cli.json("refusals")))
+    assert [1, 0] == [len(cli.json("show", id)[0]["deliveries"][0]["runs"]) for id in ("3", "2")]
 
 
 def test_replay_skips_what_has_no_body_and_says_so(cli: Cli, old: Inbox) -> None:
@@ -102,7 +127,10 @@ def test_wrong_retention_is_said_at_start(cli: Cli, inbox: Inbox, tmp_path: Path
     for wrong, message in (
         ('keep_statuses = ["received"]', "retention.keep_statuses: 'received'; allowed: conflict, dead, quarantined"),
         ("keep_bodies = -1", "retention.keep_bodies: -1.0 is out of range; allowed: 0 to"),
-        ("keep_body = 1", "retention.keep_body: unknown setting; allowed: keep_attempts"),
+        ("keep_body = 1", "retention.keep_body: unknown setting; allowed: keep_attempt_count, keep_attempts"),
+        ("keep_event_count = -1", "retention.keep_event_count: -1 is out of range; allowed: 0 to"),
+        ("keep_refusal_count = 0", "retention.keep_refusal_count: 0 is out of range; allowed: 1 to 10000"),
+        ("keep_refusal_bytes = 1", "retention.keep_refusal_bytes: 1 is out of range; allowed: 1024 to 67108864"),
     ):
         path.write_text(f"[retention]\n{wrong}\n{text}")
         assert message in cli("prune", code=1).stderr

@@ -67,9 +67,9 @@ class SqliteStore:
         """Return a further watch on the same data."""
         return self._closing(open_watch(self.path, patience=self.patience))
 
-    def open_inlet(self) -> Inlet:
+    def open_inlet(self, **options: Any) -> Inlet:
         """Return a further inlet on the same data."""
-        return self._closing(open_inlet(self.path, patience=self.patience))
+        return self._closing(open_inlet(self.path, patience=self.patience, **options))
 
     def open_work(self) -> Work:
         """Return a further worker's side of the same data."""

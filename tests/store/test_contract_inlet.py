@@ -180,6 +180,17 @@ def test_refusals_are_bounded_in_number_per_source(store: SqliteStore) -> None:
     assert 12 == len(store.archive.refusals("quiet", 100))
 
 
+def test_refusals_of_a_source_have_its_own_limits(store: SqliteStore) -> None:
+    """By number and by bytes; the newest always stays, and those of other sources have theirs."""
+    limits = {"few": (2, 10**6), "small": (100, 1024)}
+    inlet = store.open_inlet(refusal_limits=lambda source: limits.get(source, (500, 10**6)))
+    for source in ("few", "small", "other"):
+        for at in range(5):
+            inlet.add_refusal(refusal(source, at=float(at), padding=500))
+    left = {source: [row["at"] for row in store.archive.refusals(source, 9)] for source in ("few", "small", "other")}
+    assert {"few": [4.0, 3.0], "small": [4.0], "other": [4.0, 3.0, 2.0, 1.0, 0.0]} == left
+
+
 @pytest.mark.parametrize("padding", [REFUSAL_BYTES_PER_SOURCE // 8, REFUSAL_BYTES_PER_SOURCE * 2])
 def test_refusals_are_bounded_in_bytes_per_source(store: SqliteStore, padding: int) -> None:
     """Large ones push out others sooner, but the newest is always kept."""

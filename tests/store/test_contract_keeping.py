@@ -146,12 +146,54 @@ def test_refusals_go_by_age(store: SqliteStore) -> None:
     assert [("", 100.0), ("acme", 160.0)] == [(row["source"], row["at"]) for row in store.archive.refusals(None, 9)]
 
 
+def test_what_is_beyond_the_newest_is_found_by_source(store: SqliteStore) -> None:
+    """What stays counts, what was pruned does not, and nobody else's."""
+    for number in range(4):
+        finished(store, f"k{number}")
+    store.inlet.add_event(event("other", source="other", at=100.0))
+    beyond = store.keeping.beyond
+    assert [4, 3, 1, 0, 0] == [beyond("events", "acme", count) for count in (0, 1, 3, 4, 99)]
+    assert [4, 1, 0] == [beyond("attempts", "acme", count) for count in (0, 3, 4)]
+    assert [5, 0, 0] == [beyond(kind, "other", 0) for kind in ("events", "attempts", "refusals")]
+    what = What("bodies", "acme", 150.0, upto=2)
+    page = store.keeping.look(what, 0, 9)
+    assert ([1, 2], True) == ([id for id, _ in page.may], page.older)
+    assert False is store.keeping.look(what, 2, 9).older
+    assert 2 == store.keeping.prune(what, [1, 2, 3], 200.0)
+    assert 2 == store.keeping.prune(What("events", "acme", 150.0, upto=2), [1, 2, 3], 200.0)
+    assert [3, 0] == [beyond("events", "acme", count) for count in (1, 2)]
+    assert [3, 0] == [beyond("attempts", "acme", count) for count in (1, 2)]
+
+
+def test_refusals_beyond_number_or_bytes_are_found(store: SqliteStore) -> None:
+    """The newest is never beyond the bytes, however large."""
+    for at in (100.0, 101.0, 102.0):
+        store.inlet.add_refusal(refusal(at=at, padding=1000))
+    keeping = store.keeping
+    assert [2, 1, 0] == [keeping.beyond("refusals", "acme", count) for count in (1, 2, 3)]
+    assert [2, 1, 0, 2, 0] == [keeping.beyond_bytes("acme", size) for size in (1500, 2500, 9999, 1, 10**6)]
+    assert 0 == keeping.beyond_bytes("other", 1)
+    assert 1 == keeping.prune(What("refusals", "acme", 1e9, upto=1), [1, 2, 3], 200.0)
+
+
+@pytest.mark.parametrize("why", [why for why in STAYING if why not in ("young", "another source's")])
+def test_what_must_stay_is_not_pushed_out(store: SqliteStore, why: str) -> None:
+    """By no size: what is not finished, or has a status that stays."""
+    STAYING[why](store)
+    before = store.dump()
+    assert [0, 0, 0] == [prune(store, kind, before=float("inf")) for kind in ("bodies", "attempts", "events")]
+    assert before == store.dump()
+
+
 def test_sources_and_bytes_of_bodies(store: SqliteStore) -> None:
     """Sources that anything is stored of; bodies that are there."""
     finished(store, "a", body=b"x" * 700)
     finished(store, "b", body=b"y" * 300, at=170.0)
     store.inlet.add_refusal(refusal("refused"))
-    assert ["acme", "refused"] == store.keeping.sources()
+    stripped = store.inlet.add_event(event("c", source="stripped", at=100.0)).id
+    store.work.route(stripped, {}, 100.0)
+    assert [1, 1] == [prune(store, kind, source="stripped") for kind in ("bodies", "events")]
+    assert ["acme", "refused", "stripped"] == store.keeping.sources()
     assert 1000 == store.keeping.body_bytes("acme")
     prune(store, "bodies")
     assert (300, 0) == (store.keeping.body_bytes("acme"), store.keeping.body_bytes("refused"))

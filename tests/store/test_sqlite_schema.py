@@ -11,6 +11,7 @@ import pytest
 from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
 from inbox.store.base import Filter, Outcome
+from inbox.store.keeping import What
 from inbox.store.routing import Worker
 from inbox.store.sqlite import schema
 from tests.store.stores import (
@@ -47,9 +48,9 @@ TABLES = [
     "spans",
 ]
 INDEXES = [
-    "attempts_delivery", "deliveries_parked", "deliveries_running", "deliveries_waiting", "events_bodies",
-    "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind", "events_retired",
-    "events_stripped", "events_unrouted", "held_expires", "held_source",
+    "attempts_delivery", "attempts_source", "deliveries_parked", "deliveries_running", "deliveries_waiting",
+    "events_bodies", "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind",
+    "events_retired", "events_stripped", "events_unrouted", "held_expires", "held_source",
     "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
@@ -181,6 +182,13 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "event bound": ("inlet", lambda store: store.inlet.add_event(event("new", bound=True))),
     "event late": ("inlet", lambda store: store.inlet.add_event(event("k1", at=5.0, since=0.0, until=10.0))),
     "request held": ("inlet", lambda store: store.inlet.add_refusal(held())),
+    "newest events": ("keeping", lambda store: store.keeping.beyond("events", "acme", 1)),
+    "newest attempts": ("keeping", lambda store: store.keeping.beyond("attempts", "acme", 1)),
+    "newest refusals": ("keeping", lambda store: store.keeping.beyond("refusals", "acme", 1)),
+    "newest bytes": ("keeping", lambda store: store.keeping.body_bytes("acme")),
+    "sources": ("keeping", lambda store: store.keeping.sources()),
+    "look at attempts": ("keeping", lambda store: store.keeping.look(What("attempts", "acme", 1.0), 0, 9)),
+    "look at bodies": ("keeping", lambda store: store.keeping.look(What("bodies", "acme", 1.0), 0, 9)),
     "expire": ("work", lambda store: store.work.expire(200.0)),
     "held": ("archive", lambda store: store.archive.held("acme", 0, 10)),
     "drop held": ("archive", lambda store: store.archive.drop_held(1)),
@@ -235,5 +243,7 @@ def test_hot_statement_scans_no_large_table(tmp_path: Path, name: str) -> None:
     large = re.compile(tables + r"(?! USING .*\b(" + "|".join(PARTIAL) + r")\b)")
     slow = {sql: plan for sql, plan in plans.items() if any(large.match(step) for step in plan)}
     assert {} == slow
+    if name.startswith("newest"):
+        assert all("COVERING INDEX" in step for plan in plans.values() for step in plan)
     if role == "archive" and name.startswith("events"):
         assert not [step for plan in plans.values() for step in plan if "TEMP B-TREE" in step]

@@ -10,6 +10,7 @@ from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
+from inbox.store.sqlite.refused import RefusalLimits, usual
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.watch import SqliteWatch
@@ -27,13 +28,20 @@ def open_inlet(
     max_waiting_bytes: int = 64 * 1024 * 1024,
     reserved_bytes: int = 0,
     max_store_bytes: int = 0,
+    refusal_limits: RefusalLimits = usual,
     observe: Observe = unobserved,
 ) -> SqliteInlet:
     """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
     connection = _ready(path, durable=True, patience=patience)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
     return SqliteInlet(
-        connection, limit=limit, patience=patience, max_bytes=max_waiting_bytes, space=space, observe=observe
+        connection,
+        limit=limit,
+        patience=patience,
+        max_bytes=max_waiting_bytes,
+        space=space,
+        refusal_limits=refusal_limits,
+        observe=observe,
     )
 
 

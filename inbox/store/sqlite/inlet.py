@@ -11,7 +11,7 @@ from inbox.models import NewEvent, Refusal, Stored
 from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_batch
-from inbox.store.sqlite.refused import put_refusal
+from inbox.store.sqlite.refused import RefusalLimits, put_refusal, usual
 from inbox.timings import Observe, unobserved
 
 FOREVER = 1e15
@@ -73,9 +73,11 @@ class SqliteInlet:
         patience: float,
         max_bytes: int = 64 * 1024 * 1024,
         space: Callable[[int], None] = lambda coming: None,
+        refusal_limits: RefusalLimits = usual,
         observe: Observe = unobserved,
     ) -> None:
         self._observe = observe
+        self._refusal_limits = refusal_limits
         self._connection = connection
         self._space = space
         self._commit: GroupCommit[Item, Stored | bool] = GroupCommit(
@@ -115,11 +117,19 @@ class SqliteInlet:
         with self._connection.write() as connection:
             together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
             stored = _put_together(connection, together) if len(together) > 1 else {}
-            results = [stored.pop(id(item)) if id(item) in stored else _put(connection, item) for item in items]
+            results = [stored.pop(id(item)) if id(item) in stored else self._put(connection, item) for item in items]
             tally_batch(connection, items, results)
         self._observe("commit", "", time.perf_counter() - begun)
         self._observe("batch", "", len(items))
         return results
+
+    def _put(self, connection: sqlite3.Connection, item: Item) -> Stored | bool:
+        if isinstance(item, NewEvent):
+            return _put_event(connection, item)
+        if isinstance(item, Refusal):
+            return put_refusal(connection, item, self._refusal_limits(item.source))
+        connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
+        return True
 
 
 def _size(item: Item) -> int:
@@ -127,15 +137,6 @@ def _size(item: Item) -> int:
     if isinstance(item, Refusal):
         return len(item.held.request.body) if item.held is not None else 0
     return len(item.request.body) if item is not None else 0
-
-
-def _put(connection: sqlite3.Connection, item: Item) -> Stored | bool:
-    if isinstance(item, NewEvent):
-        return _put_event(connection, item)
-    if isinstance(item, Refusal):
-        return put_refusal(connection, item)
-    connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
-    return True
 
 
 def _is_plain(event: NewEvent) -> bool:

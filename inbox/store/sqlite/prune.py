@@ -7,7 +7,7 @@ is begun anew.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inbox.store.base import Filter
 from inbox.store.keeping import Page, Space, What
@@ -17,7 +17,8 @@ from inbox.store.sqlite.presence import alone
 
 _KEPT = "EXISTS (SELECT 1 FROM keeps WHERE event_id = events.id)"
 _FINISHED = """
-received_at < :before AND events.status IN (SELECT value FROM json_each(:statuses)) AND NOT EXISTS
+received_at < :before AND events.id <= :upto
+AND events.status IN (SELECT value FROM json_each(:statuses)) AND NOT EXISTS
     (SELECT 1 FROM deliveries AS live WHERE live.event_id = events.id
      AND live.status IN ('pending', 'running', 'retrying', 'parked'))
 """
@@ -25,20 +26,20 @@ _ROW = 200
 """About how many bytes a row takes with its indexes, beside its texts."""
 
 # Each through an index that has only rows which are at this stage; {which} is a page of them, or those that were found.
-# A page of attempts has those of all sources, or it would be a search for a source that has none.
 _FIND = {
     "bodies": f"""
 SELECT id, size AS bytes, received_at AS at, {_KEPT} AS kept, {_FINISHED} AS may
 FROM events INDEXED BY events_bodies
-WHERE source = :source AND body_pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
+WHERE source = :source AND pruned_at IS NULL AND body_pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "attempts": f"""
 SELECT attempts.id, length(attempts.error) + {_ROW} AS bytes, started_at AS at, {_KEPT} AS kept,
-       source = :source AND attempts.finished_at < :before
+       attempts.finished_at < :before AND attempts.id <= :upto
        AND deliveries.status NOT IN ('pending', 'running', 'retrying', 'parked')
        AND events.status IN (SELECT value FROM json_each(:statuses)) AS may
-FROM attempts CROSS JOIN deliveries ON deliveries.id = delivery_id CROSS JOIN events ON events.id = event_id
-WHERE attempts.{{which}} ORDER BY attempts.id LIMIT :limit
+FROM attempts INDEXED BY attempts_source CROSS JOIN deliveries ON deliveries.id = delivery_id
+     CROSS JOIN events ON events.id = event_id
+WHERE attempts.source = :source AND attempts.{{which}} ORDER BY attempts.id LIMIT :limit
 """,
     "events": f"""
 SELECT id, {_ROW} + coalesce(length(violations), 0) + coalesce((SELECT sum({_ROW} + length(error)
@@ -54,7 +55,7 @@ FROM events INDEXED BY events_stripped
 WHERE source = :source AND pruned_at IS NOT NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "refusals": """
-SELECT id, bytes, at, 0 AS kept, at < :before AS may FROM refusals
+SELECT id, bytes, at, 0 AS kept, at < :before AND id <= :upto AS may FROM refusals
 WHERE source = :source AND {which} ORDER BY id LIMIT :limit
 """,
 }
@@ -75,7 +76,22 @@ _PRUNE = {
 _SOURCES = "SELECT source FROM kinds UNION SELECT source FROM refusals ORDER BY 1"
 _BODY_BYTES = """
 SELECT coalesce(sum(size), 0) AS n FROM events INDEXED BY events_bodies
-WHERE source = ? AND body_pruned_at IS NULL
+WHERE source = ? AND pruned_at IS NULL AND body_pruned_at IS NULL
+"""
+# Each reads no more than an index, and of that no more than what may stay.
+_BEYOND = {
+    "events": """
+SELECT id FROM events INDEXED BY events_bodies
+WHERE source = ? AND pruned_at IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?
+""",
+    "attempts": "SELECT id FROM attempts INDEXED BY attempts_source WHERE source = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
+    "refusals": "SELECT id FROM refusals INDEXED BY refusals_source WHERE source = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
+}
+_BEYOND_BYTES = """
+SELECT id FROM (
+    SELECT id, sum(bytes) OVER newest AS total, row_number() OVER newest AS place
+    FROM refusals INDEXED BY refusals_source WHERE source = ? WINDOW newest AS (ORDER BY id DESC)
+) WHERE total > ? AND place > 1 LIMIT 1
 """
 _KEEP = """
 INSERT INTO keeps (event_id, at, who, why)
@@ -107,6 +123,16 @@ class SqliteKeeping:
         """See Keeping."""
         return int(self._connection.rows(_BODY_BYTES, (source,))[0]["n"])
 
+    def beyond(self, kind: Literal["attempts", "events", "refusals"], source: str, count: int) -> int:
+        """See Keeping."""
+        rows = self._connection.rows(_BEYOND[kind], (source, count))
+        return int(rows[0]["id"]) if rows else 0
+
+    def beyond_bytes(self, source: str, size: int) -> int:
+        """See Keeping."""
+        rows = self._connection.rows(_BEYOND_BYTES, (source, size))
+        return int(rows[0]["id"]) if rows else 0
+
     def look(self, what: What, after: int, limit: int) -> Page:
         """See Keeping."""
         values = {**_values(what), "after": after, "limit": limit}
@@ -115,7 +141,7 @@ class SqliteKeeping:
             tuple((row["id"], row["bytes"]) for row in rows if row["may"] and not row["kept"]),
             sum(bool(row["may"] and row["kept"]) for row in rows),
             rows[-1]["id"] if rows else None,
-            any(row["at"] < what.before for row in rows),
+            any(row["at"] < what.before and row["id"] <= what.upto for row in rows),
         )
 
     def prune(self, what: What, ids: Sequence[int], at: float) -> int:
@@ -165,7 +191,8 @@ class SqliteKeeping:
 
 
 def _values(what: What) -> dict[str, Any]:
-    return {"source": what.source, "before": what.before, "statuses": json.dumps(what.statuses)}
+    statuses = json.dumps(what.statuses)
+    return {"source": what.source, "before": what.before, "upto": what.upto, "statuses": statuses}
 
 
 def _which(wanted: Filter, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:

@@ -2,11 +2,22 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
+from typing import TypeAlias
 
 from inbox.models import Held, Refusal
+from inbox.retention_settings import RetentionSettings
 
-REFUSALS_PER_SOURCE = 500
-REFUSAL_BYTES_PER_SOURCE = 512 * 1024
+REFUSALS_PER_SOURCE, REFUSAL_BYTES_PER_SOURCE = RetentionSettings().refusal_limits(None)
+
+RefusalLimits: TypeAlias = Callable[[str], tuple[int, int]]
+"""How many refusals of a source stay, and how many bytes of them."""
+
+
+def usual(source: str) -> tuple[int, int]:
+    """Return the limits of a source that has none of its own."""
+    return REFUSALS_PER_SOURCE, REFUSAL_BYTES_PER_SOURCE
+
 
 _INSERT_REFUSAL = """
 INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
@@ -22,13 +33,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-def put_refusal(connection: sqlite3.Connection, refusal: Refusal) -> bool:
+def put_refusal(connection: sqlite3.Connection, refusal: Refusal, limits: tuple[int, int]) -> bool:
     """Remember a refusal, and return whether its request is held; in a transaction of the caller."""
-    _remember(connection, refusal)
+    _remember(connection, refusal, *limits)
     return refusal.held is not None and _hold(connection, refusal, refusal.held)
 
 
-def _remember(connection: sqlite3.Connection, refusal: Refusal) -> None:
+def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_bytes: int) -> None:
     """Keep the newest refusals of a source within both limits; the newest one always stays."""
     headers = json.dumps(refusal.headers)
     size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
@@ -48,7 +59,7 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal) -> None:
         ),
     )
     number, total = connection.execute(_COUNT_REFUSALS, (refusal.source,)).fetchone()
-    while number > 1 and (number > REFUSALS_PER_SOURCE or total > REFUSAL_BYTES_PER_SOURCE):
+    while number > 1 and (number > most or total > most_bytes):
         number, total = number - 1, total - connection.execute(_FORGET, (refusal.source,)).fetchone()["bytes"]
 
 

@@ -186,7 +186,11 @@ def _steady_leases(database: Database) -> None:
 _RETENTION = """
 ALTER TABLE events ADD COLUMN body_pruned_at REAL;
 ALTER TABLE events ADD COLUMN pruned_at REAL;
-CREATE INDEX events_bodies ON events (source, id, size) WHERE body_pruned_at IS NULL;
+ALTER TABLE attempts ADD COLUMN source TEXT NOT NULL DEFAULT '';
+UPDATE attempts SET source =
+    (SELECT source FROM events JOIN deliveries ON event_id = events.id WHERE deliveries.id = delivery_id);
+CREATE INDEX attempts_source ON attempts (source, id);
+CREATE INDEX events_bodies ON events (source, id, size, body_pruned_at, pruned_at) WHERE pruned_at IS NULL;
 CREATE INDEX events_bodiless ON events (source, id) WHERE body_pruned_at IS NOT NULL AND pruned_at IS NULL;
 CREATE INDEX events_stripped ON events (source, id) WHERE pruned_at IS NOT NULL;
 CREATE TABLE keeps (

@@ -47,7 +47,10 @@ _CRASHED = """
 UPDATE attempts SET result = CASE WHEN together THEN 'interrupted' ELSE 'crashed' END, finished_at = ?
 WHERE delivery_id = ? AND result = 'running'
 """
-_ATTEMPT = "INSERT INTO attempts (delivery_id, number, token, worker, started_at, together) VALUES (?, ?, ?, ?, ?, ?)"
+_ATTEMPT = """
+INSERT INTO attempts (delivery_id, number, token, worker, started_at, together, source)
+SELECT ?, ?, ?, ?, ?, ?, source FROM events WHERE id = ?
+"""
 _GIVE_BACK = """
 UPDATE deliveries SET status = 'pending', token = NULL, worker = NULL, lease_until = NULL, attempts = attempts - 1
 WHERE id = ? AND token = ? AND status = 'running' RETURNING id
@@ -220,7 +223,8 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
     if row["attempts"] > 1:
         crashed = connection.execute(_CRASHED, (who.at, delivery_id)).rowcount
         tally_rescue(connection, row["handler"], crashed, who.at)
-    connection.execute(_ATTEMPT, (delivery_id, row["attempts"], token, who.name, who.at, together))
+    run = (delivery_id, row["attempts"], token, who.name, who.at, together, row["event_id"])
+    connection.execute(_ATTEMPT, run)
     event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
     if event is None:  # so that it keeps nobody else from being claimed
         _finish_all(connection, [(delivery_id, token, _BODILESS)], who.at)
