@@ -31,6 +31,8 @@ class InboxSettings:
 
     database: str = "sqlite:///inbox.db"
     queue: str = "queue.db"
+    keys: str = "keys.db"
+    seal_key: tuple[Secret, ...] = ()
     handlers: str = "handlers"
     schemas: str = "schemas"
     reserved_bytes: int = 67_108_864
@@ -146,7 +148,7 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
     bound: dict[str, Any] = {}
     for name, cls in tables.items():
         table = _table(document.get(name, {}), f"{path.name}: {name}")
-        if name == "alarms":
+        if name in ("alarms", "inbox"):
             table = _resolved(table, f"{path.name}: {name}", path.parent, environ)
         bound[name] = bind(cls, table, f"{path.name}: {name}")
     sources = _table(document.get("sources", {}), f"{path.name}: sources")
@@ -216,10 +218,13 @@ def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> So
 
 def _resolved(table: Mapping[str, Any], where: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return a table with the secrets that it names in their places."""
-    return {
-        key: resolve(value, f"{where}.{key}", folder, environ) if _refers(value) else value
-        for key, value in table.items()
-    }
+
+    def found(key: str, value: Any) -> Any:
+        if key == "seal_key" and isinstance(value, list):  # another list is a provider's own affair
+            return [resolve(item, f"{where}.{key}", folder, environ) for item in value]
+        return resolve(value, f"{where}.{key}", folder, environ) if _refers(value) else value
+
+    return {key: found(key, value) for key, value in table.items()}
 
 
 def _refers(value: Any) -> bool:
@@ -280,7 +285,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         kinds = [kind for kind in arguments if kind is not type(None)]
         return _convert(value, kinds[0], where)
     if origin is tuple:
-        items = [value] if isinstance(value, str) else value
+        items = [value] if isinstance(value, str | Secret) else value
         if not isinstance(items, list):
             raise ConfigError(where, "must be a list")
         return tuple(_convert(item, arguments[0], where) for item in items)

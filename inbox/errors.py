@@ -15,7 +15,10 @@
     │   ├── StoreUnavailable  locked, full or too slow: nothing was stored, try again later
     │   └── StoreUnusable     not our database, newer than this program, or damaged
     ├── InTheWay              something that would be overwritten, or somebody who works on it
+    ├── Unreadable            something sealed that does not open, or has been changed
+    │   └── KeyMissing        the key is not set, or not in the file of data keys
     ├── NotFound              an event, handler or delivery that was asked for by name
+    │   └── Erased            an event whose content its owner has destroyed
     ├── Retry                 raised by a handler: run me again later
     └── Discard               raised by a handler: do not run me again for this event
 
@@ -149,6 +152,18 @@ class InTheWay(InboxError):
 
 class NotFound(InboxError):
     """There is no such thing in this inbox."""
+
+
+class Erased(NotFound):
+    """The event was erased."""
+
+
+class Unreadable(InboxError):
+    """It is sealed, and cannot be opened with the keys that are set."""
+
+
+class KeyMissing(Unreadable):
+    """It is sealed, and the key that opens it is not there."""
 
 
 class Retry(InboxError):

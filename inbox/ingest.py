@@ -176,6 +176,7 @@ class Receiver:
             violations=violations,
             dedupe_since=at - source.dedupe_for if source.dedupe_for else None,
             bound=source.binds(redacted, payload, verified),
+            subject=source.subject_of(redacted, payload),
         )
 
     def _content(self, source: Provider, request: Request, verified: Verified) -> tuple[Payload, tuple[Violation, ...]]:

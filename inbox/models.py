@@ -103,7 +103,7 @@ class NewEvent:
 
     `body_digest` is of the body as received, `content_digest` of what is stored. From `dedupe_since` to `dedupe_until`
     an equal key counts as the same event (None: no limit). `bound`: the sender's proof does not cover the key, so the
-    same content under another key, which may be a captured request, is a conflict.
+    same content under another key, which may be a captured request, is a conflict. `subject` is whom it is about.
     """
 
     source: str
@@ -118,6 +118,7 @@ class NewEvent:
     dedupe_since: float | None = None
     dedupe_until: float | None = None
     bound: bool = False
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Replayer:
     def plan(self, event: Mapping[str, Any], handler: str | None, *, force: bool = False) -> Replayed:
         """Return what `replay` would do with an event, without doing it."""
         if event["body_pruned_at"] is not None:
-            return Replayed(event["id"], problem="pruned")
+            return Replayed(event["id"], problem=_gone(event))
         if self._violations(event, force)[0]:
             return Replayed(event["id"], problem="invalid")
         names = choose(self._known(), event["source"], event["type"], handler)
@@ -114,7 +114,7 @@ class Replayer:
         """Check a quarantined event again, and return its handlers, or why it has none to run."""
         event_id, event_type = event["id"], event["type"]
         if event["body_pruned_at"] is not None:
-            return Replayed(event_id, problem="pruned"), []
+            return Replayed(event_id, problem=_gone(event)), []
         if event["status"] == "quarantined":
             violations, event_type = self._violations(event, force)
             if violations:
@@ -168,3 +168,8 @@ def counted(event: Replayed, results: Sequence[ReplayResult | None]) -> Replayed
 
 def _json(violations: tuple[Violation, ...]) -> str:
     return json.dumps([{"pointer": item.pointer, "message": item.message} for item in violations])
+
+
+def _gone(event: Mapping[str, Any]) -> str:
+    """Return why an event has no body."""
+    return "erased" if event.get("erased_at") is not None else "pruned"

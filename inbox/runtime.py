@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from inbox.config import Settings, SourceSettings, dotenv, load, locate
-from inbox.errors import ConfigError
+from inbox.errors import ConfigError, Malformed
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once, Parts
 from inbox.store import sqlite
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from inbox.release import Releaser
     from inbox.replay import Replayer
     from inbox.retention import Pruner
+    from inbox.store.sqlite.connection import Connection
+    from inbox.store.sqlite.erase import SqliteErasing
     from inbox.validation import Schemas
     from inbox.watching import Watching
 
@@ -101,12 +104,28 @@ class Runtime(Parts):
             max_store_bytes=limits.max_store_bytes,
             refusal_limits=lambda source: self.settings.retention.refusal_limits(self.sources.get(source)),
             observe=self.watching.timings.observe,
+            sealer=self.sealer,
         )
+
+    @Once
+    def sealer(self) -> sqlite.Sealer:
+        """Return what seals and opens what is stored. Raises ConfigError."""
+        return sqlite.Sealer(self.settings.path(self.settings.inbox.keys), self.settings.inbox.seal_key)
+
+    @Once
+    def sealed(self) -> "Connection":
+        """Return a connection to the database for `inbox reseal`. Raises ConfigError."""
+        return sqlite.open_sealed(self.settings.database, self.sealer)
+
+    @Once
+    def erasing(self) -> "SqliteErasing":
+        """Return what destroys the content of events. Raises ConfigError."""
+        return sqlite.open_erasing(self.settings.database, self.sealer)
 
     @Once
     def archive(self) -> Archive:
         """Return the owner's side of the store."""
-        return sqlite.open_archive(self.settings.database)
+        return sqlite.open_archive(self.settings.database, sealer=self.sealer)
 
     @Once
     def keeping(self) -> Keeping:
@@ -184,7 +203,18 @@ class Runtime(Parts):
     def close(self) -> None:
         """Let go of what was opened."""
         self.close_parts(
-            "watching", "inlet", "wakes", "archive", "dispatcher", "keeping", "pruning", "queue", "presence"
+            "watching",
+            "inlet",
+            "wakes",
+            "archive",
+            "dispatcher",
+            "keeping",
+            "pruning",
+            "erasing",
+            "sealed",
+            "queue",
+            "sealer",
+            "presence",
         )
 
     def load(self) -> None:
@@ -194,6 +224,8 @@ class Runtime(Parts):
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None
         )
+        if self.sealer.on and (erased := self.erasing.reapply(self.clock(), "worker")):
+            log.warning("events.erased_again", number=erased)
         self.queue.sweep()
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
@@ -203,7 +235,7 @@ class Runtime(Parts):
         from inbox.guard import Guard
 
         worker = self.settings.worker
-        work = sqlite.open_work(self.settings.database)
+        work = sqlite.open_work(self.settings.database, sealer=self.sealer)
         work.remember(self.registry.specs(), self.clock())
         guard = Guard(
             lambda delivery, token: work.heartbeat(
@@ -244,6 +276,13 @@ class Runtime(Parts):
         from inbox.providers import build
 
         return payload_of(self.sources.get(source) or build(SourceSettings(source, "unsigned", (), {})), request)
+
+    def subject_of(self, source: str, request: Request) -> str | None:
+        """Return whom a stored request is about, None if that is not known."""
+        if provider := self.sources.get(source):
+            with suppress(Malformed):
+                return provider.subject_of(request, self.read(source, request))
+        return None
 
     def known_handlers(self) -> list[HandlerSpec]:
         """Return the handlers that load now, and those that a worker has loaded before."""

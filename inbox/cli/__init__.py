@@ -41,6 +41,9 @@ _MODULES = {
     "keep": "prune",
     "unkeep": "prune",
     "kept": "prune",
+    "reseal": "seal",
+    "erase": "seal",
+    "erasures": "seal",
     "torture": "torture",
 }
 """The module in this folder that has a command."""

@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from inbox.cli.opened import opened
+from inbox.cli.replay import user
 from inbox.cli.tables import console
 from inbox.models import iso
 from inbox.store import sqlite
@@ -20,15 +21,22 @@ from inbox.store.sqlite.backup import Contents, Tell
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
-def backup(file: Path, force: bool) -> None:
+@click.option("--keys", is_flag=True, help="Copy the file of data keys instead: not for long, and to another place.")
+def backup(file: Path, force: bool, keys: bool) -> None:
     """Copy the database to FILE, also while the inbox runs; FILE appears when all of the copy was read and is whole.
 
     It has every event that was acknowledged before the command was called, and the same secrets as the database.
     """
-    settings = opened().settings
+    runtime = opened()
+    settings, sealer = runtime.settings, runtime.sealer
+    reserved = settings.inbox.reserved_bytes
+    if keys:
+        click.echo(f"{file}: {sealer.copy_keys(file, force=force)} data keys")
+        return
     with _bar() as tell:
-        found = sqlite.back_up(settings.database, file, force=force, reserved=settings.inbox.reserved_bytes, tell=tell)
+        found = sqlite.back_up(settings.database, file, force=force, reserved=reserved, tell=tell, sealer=sealer)
     click.echo(f"{file}: {_said(found)}; all of it was read, and is whole")
+    _warn(found)
 
 
 @click.command()
@@ -41,11 +49,21 @@ def restore(file: Path) -> None:
     runtime = opened()
     database = runtime.settings.database
     with _bar() as tell:
-        found = sqlite.restore(file, database, at=runtime.clock(), tell=tell)
+        found = sqlite.restore(file, database, at=runtime.clock(), tell=tell, sealer=runtime.sealer)
+    erased = runtime.erasing.reapply(runtime.clock(), user()) if runtime.sealer.on else 0
     runtime.queue.sweep()
     unrouted, waiting = runtime.archive.count(Filter(status="received")), sum(runtime.archive.backlog().values())
     click.echo(f"{database}: {_said(found)}")
+    _warn(found)
+    if erased:
+        click.echo(f"{erased} events in it were erased after the copy was made, and are erased here too")
     click.echo(f"{unrouted} events and {waiting} deliveries wait; they run when the inbox starts")
+
+
+def _warn(found: Contents) -> None:
+    """Say what could be checked for being there only."""
+    if found.unopened:
+        click.echo(f"{found.unopened} sealed bodies in it were not opened: there is no key for them here", err=True)
 
 
 def _said(found: Contents) -> str:

@@ -11,7 +11,7 @@ import click
 from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.cli.times import Moment
-from inbox.errors import NotFound
+from inbox.errors import NotFound, Unreadable
 from inbox.models import HandlerSpec
 from inbox.runtime import Runtime
 from inbox.store.base import EVENT_STATUSES, Filter
@@ -155,7 +155,10 @@ def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> Non
 
 def event_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the archive with its times as ISO 8601."""
-    return {**row, **{name: instant(row[name]) for name in ("received_at", "last_duplicate_at", "body_pruned_at")}}
+    return {
+        **row,
+        **{name: instant(row[name]) for name in ("received_at", "last_duplicate_at", "body_pruned_at", "erased_at")},
+    }
 
 
 @click.command()
@@ -179,7 +182,7 @@ def show(event_id: int, as_json: bool, raw: bool) -> None:
 def _body(runtime: Runtime, event_id: int) -> str | None:
     try:
         return runtime.archive.request(event_id).body.decode("utf-8", "backslashreplace")
-    except NotFound:
+    except (NotFound, Unreadable):
         return None
 
 
@@ -215,7 +218,9 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
     for name, value in shown.get("request", {}).get("headers", []):
         click.echo(f"header        {safe(name)}: {safe(value)}")
     pruned = f"(body pruned at {shown['body_pruned_at']}: the event cannot be run again)"
-    click.echo(f"\n{pruned if shown['body_pruned_at'] else safe(_pretty(body))}\n")
+    erased = f"(erased at {shown['erased_at']}: the event cannot be run again)"
+    gone = erased if shown["erased_at"] else pruned if shown["body_pruned_at"] else shown.get("unreadable")
+    click.echo(f"\n{safe(gone or _pretty(body))}\n")
     for delivery in shown["deliveries"]:
         origin = f" (replay {delivery['replay_id']})" if delivery["replay_id"] else ""
         click.echo(

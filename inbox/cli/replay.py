@@ -34,6 +34,7 @@ TEXTS = {
     "invalid": "still invalid (`inbox show ID` says where)",
     "no handler": "without a handler that matches",
     "pruned": "without a body: pruned, and lost to handlers",
+    "erased": "erased: nothing is left of them to run",
     "failed": "failed",
 }
 

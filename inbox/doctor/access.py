@@ -16,7 +16,7 @@ TIDY = "only the owner can read secrets and keys"
 
 def look(settings: Settings, *, user: int) -> Iterator[Finding]:
     """Yield findings about files and folders; `user` is the number of the user that asks."""
-    found = [*_secrets(settings), *_database(settings.database, user), *_code(settings)]
+    found = [*_secrets(settings), *_database(settings.database, user), *_keys(settings), *_code(settings)]
     yield from found or [ok("access", TIDY)]
 
 
@@ -75,6 +75,14 @@ def _database(path: Path, user: int) -> Iterator[Finding]:
         yield warning("access", text, "run all of inbox as one user, or new files will belong to another one")
     if not os.access(path, os.R_OK | os.W_OK):
         yield problem("access", f"user {user} may not write {path}", "run as the user that owns it, or chown it")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Yield whether others can read the file of data keys."""
+    path = settings.path(settings.inbox.keys)
+    if settings.inbox.seal_key and _mode(path) & READ:
+        text = f"{path} can be read by other users ({_octal(path)}): it has the keys of sealed events"
+        yield problem("access", text, f"chmod 600 {path}")
 
 
 def _code(settings: Settings) -> Iterator[Finding]:

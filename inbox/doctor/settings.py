@@ -11,6 +11,7 @@ from inbox.doctor.finding import Finding, ok, problem, warning
 from inbox.errors import ConfigError, StoreError
 from inbox.providers import build
 from inbox.runtime import Runtime
+from inbox.store.sqlite import Sealer
 
 
 def problems(runtime: Runtime, *, store: bool = True) -> list[str]:
@@ -43,8 +44,22 @@ def look(runtime: Runtime) -> Iterator[Finding]:
     for name, provider in runtime.__dict__.get("sources", {}).items():
         for text in provider.warnings():
             yield warning("settings", f"sources.{name}: {text}", f"change [sources.{name}] in {FILE}, if you can")
+    if not found and runtime.sealer.keys is not None and runtime.sealer.keys.path.exists():
+        yield from sealing(runtime.sealer)
     yield from exposure(runtime.settings.server)
     yield listening(runtime.settings.server)
+
+
+def sealing(sealer: Sealer) -> Iterator[Finding]:
+    """Yield with how many keys what is stored is sealed, and whether an old one is needed still."""
+    assert sealer.keys is not None
+    by_master, first = sealer.keys.masters(), sealer.masters[0].name
+    old = {name: number for name, number in by_master.items() if name != first}
+    if old:
+        text = ", ".join(f"{number} data keys still need the old key {name}" for name, number in old.items())
+        yield warning("sealing", text, "`inbox reseal` wraps them with the first key of seal_key")
+    else:
+        yield ok("sealing", f"{by_master[first] - 1} data keys, all under the first key of seal_key")
 
 
 def exposure(settings: ServerSettings) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ class Provider:
     formats      "annotate": `format` in a schema never rejects; "assert": it does
     event_id     rules for the event key, first hit wins; see `inbox.identity.RULES`
     event_type   rules for the type, first hit wins
+    subject      rule for whom the event is about, so that `inbox erase --subject` finds it
     dedupe_for   seconds in which an equal key is the same event; 0 is for ever
     on_unverified  "hold": keep what is not authentic, as it came, to be verified again; the answer is still 401
     hold_requests, hold_bytes, hold_for
@@ -60,6 +61,7 @@ class Provider:
     formats: Literal["annotate", "assert"] = "annotate"
     event_id: tuple[str, ...] = ("body",)
     event_type: tuple[str, ...] = ()
+    subject: str = ""
     dedupe_for: float = 0.0
     on_unverified: Literal["refuse", "hold"] = "refuse"
     hold_requests: int = 1000
@@ -96,6 +98,10 @@ class Provider:
     def type_of(self, request: Request, payload: Payload) -> str:
         """Return the event's type."""
         return identity.event_type(self.event_type, request, payload)
+
+    def subject_of(self, request: Request, payload: Payload) -> str | None:
+        """Return whom the event is about, None if that is not known."""
+        return identity.find(self.subject, request, payload) if self.subject else None
 
     def key_of(self, request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
         """Return the key by which copies of the same event are recognised."""
@@ -164,7 +170,7 @@ class Provider:
             raise ValueError("hold_bytes must be at least max_body, or the largest requests could not be held")
         if not self.methods or not set(self.methods) <= {"POST", "PUT", "PATCH", "GET", "DELETE"}:
             raise ValueError("methods must be of POST, PUT, PATCH, GET, DELETE")
-        for rule in (*self.event_id, *self.event_type):
+        for rule in (*self.event_id, *self.event_type, *filter(None, [self.subject])):
             identity.check_rule(rule)
         if any(rule.startswith("=") for rule in self.event_id):
             raise ValueError("event_id must not be a fixed text: every event would have the same key")

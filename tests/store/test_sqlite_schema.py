@@ -35,6 +35,7 @@ TABLES = [
     "bodies",
     "counts",
     "deliveries",
+    "erasures",
     "events",
     "handlers",
     "held",
@@ -45,12 +46,13 @@ TABLES = [
     "processes",
     "refusals",
     "replays",
+    "seal",
     "spans",
 ]
 INDEXES = [
     "attempts_delivery", "attempts_source", "deliveries_parked", "deliveries_running", "deliveries_waiting",
     "events_bodies", "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind",
-    "events_retired", "events_stripped", "events_unrouted", "held_expires", "held_source",
+    "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_expires", "held_source",
     "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)

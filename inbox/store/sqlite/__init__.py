@@ -7,17 +7,29 @@ from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.erase import SqliteErasing
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
 from inbox.store.sqlite.refused import RefusalLimits, usual
 from inbox.store.sqlite.schema import migrate
+from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.space import Space
 from inbox.store.sqlite.watch import SqliteWatch
 from inbox.store.sqlite.work import SqliteWork
 from inbox.timings import Observe, unobserved
 
-__all__ = ["Presence", "back_up", "compact", "open_archive", "open_inlet", "open_keeping", "open_work", "restore"]
+__all__ = [
+    "Presence",
+    "Sealer",
+    "back_up",
+    "compact",
+    "open_archive",
+    "open_inlet",
+    "open_keeping",
+    "open_work",
+    "restore",
+]
 
 
 def open_inlet(
@@ -30,9 +42,10 @@ def open_inlet(
     max_store_bytes: int = 0,
     refusal_limits: RefusalLimits = usual,
     observe: Observe = unobserved,
+    sealer: Sealer = UNSEALED,
 ) -> SqliteInlet:
     """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
-    connection = _ready(path, durable=True, patience=patience)
+    connection = _ready(path, durable=True, patience=patience, sealer=sealer)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
     return SqliteInlet(
         connection,
@@ -42,22 +55,33 @@ def open_inlet(
         space=space,
         refusal_limits=refusal_limits,
         observe=observe,
+        sealer=sealer,
     )
 
 
-def open_work(path: Path, *, patience: float = 5.0) -> SqliteWork:
+def open_work(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED) -> SqliteWork:
     """Return the worker's side."""
-    return SqliteWork(_ready(path, durable=False, patience=patience))
+    return SqliteWork(_ready(path, durable=False, patience=patience, sealer=sealer), sealer)
 
 
-def open_archive(path: Path, *, patience: float = 5.0) -> SqliteArchive:
-    """Return the owner's side."""
-    return SqliteArchive(_ready(path, durable=True, patience=patience))
+def open_archive(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED) -> SqliteArchive:
+    """Return the owner's side, which lists also what it has no key for."""
+    return SqliteArchive(_ready(path, durable=True, patience=patience), sealer)
 
 
 def open_keeping(path: Path, *, patience: float = 5.0, durable: bool = True) -> SqliteKeeping:
     """Return the retention side. What was pruned need not be `durable`: after a power cut it goes again."""
     return SqliteKeeping(_ready(path, durable=durable, patience=patience))
+
+
+def open_erasing(path: Path, sealer: Sealer, *, patience: float = 5.0) -> SqliteErasing:
+    """Return what destroys the content of events."""
+    return SqliteErasing(_ready(path, durable=True, patience=patience, sealer=sealer), sealer)
+
+
+def open_sealed(path: Path, sealer: Sealer, *, patience: float = 5.0) -> Connection:
+    """Return a connection for `reseal`."""
+    return _ready(path, durable=True, patience=patience, sealer=sealer)
 
 
 def compact(path: Path) -> int:
@@ -79,12 +103,14 @@ def open_alarms(path: Path, *, patience: float = 5.0) -> SqliteAlarms:
     return SqliteAlarms(_ready(path, durable=True, patience=patience))
 
 
-def _ready(path: Path, *, durable: bool, patience: float) -> Connection:
+def _ready(path: Path, *, durable: bool, patience: float, sealer: Sealer | None = None) -> Connection:
     if not path.parent.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {path.parent}")
     connection = Connection(path, durable=durable, patience=patience)
     try:
         migrate(connection)
+        if sealer is not None:
+            sealer.check(connection)
     except BaseException:
         connection.close()
         raise

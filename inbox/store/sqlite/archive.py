@@ -5,19 +5,20 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from inbox.errors import NotFound
-from inbox.models import HandlerSpec, Request
+from inbox.errors import Erased, NotFound, Unreadable
+from inbox.models import HandlerSpec, Request, iso
 from inbox.store.base import Filter, ReplayResult, Waiting
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.handlers import encodable, remembered
 from inbox.store.sqlite.listing import count, kinds, page
-from inbox.store.sqlite.work import make_delivery, settle, stored_request
+from inbox.store.sqlite.seal import UNSEALED, Sealer
+from inbox.store.sqlite.work import make_delivery, settle
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
-conflict_of, duplicates, last_duplicate_at, body_pruned_at
+conflict_of, duplicates, last_duplicate_at, body_pruned_at, erased_at
 """
-_BODY = "SELECT method, path, query, headers, remote, body FROM bodies WHERE event_id = ?"
+_BODY = "SELECT method, path, query, headers, remote, body, seal FROM bodies WHERE event_id = ?"
 _DELIVERIES = """
 SELECT id, handler, replay_id, status, attempts, crashes, worker, lease_until, due_at, created_at, finished_at, value,
        error
@@ -50,7 +51,7 @@ _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("last_event_at", "last_refusal_at")),
 }
 _REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
-_HEAD = "SELECT status, body_pruned_at FROM events WHERE id = ?"
+_HEAD = "SELECT status, body_pruned_at, erased_at FROM events WHERE id = ?"
 # A delivery of this handler that has not ended: it is made due rather than doubled.
 _LIVE = """
 SELECT id, status FROM deliveries
@@ -79,8 +80,9 @@ WHERE id = ? AND status IN ('quarantined', 'conflict')
 class SqliteArchive:
     """See `inbox.store.base.Archive`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, sealer: Sealer = UNSEALED) -> None:
         self._connection = connection
+        self._sealer = sealer
 
     def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
         """See Archive."""
@@ -107,23 +109,18 @@ class SqliteArchive:
         for delivery in deliveries:
             delivery["runs"] = [item for item in attempts if item["delivery_id"] == delivery["id"]]
         event = {**_event(rows[0]), "deliveries": deliveries, "kept": dict(kept[0]) if kept else None}
-        if bodies:
-            request = stored_request(bodies[0])
-            event["request"] = {
-                "method": request.method,
-                "path": request.path,
-                "query": request.query,
-                "remote": request.remote,
-                "headers": [list(pair) for pair in request.headers],
-            }
-        return event
+        try:
+            return event | ({"request": _request(self._sealer.open(event_id, bodies[0]))} if bodies else {})
+        except (Erased, Unreadable) as error:
+            return event | {"unreadable": str(error)}
 
     def request(self, event_id: int) -> Request:
         """See Archive."""
         rows = self._connection.rows(_BODY, (event_id,))
         if not rows:
+            _refuse_erased(event_id, self._connection.rows(_HEAD, (event_id,)))
             raise NotFound(f"there is no body of an event {event_id}; if there was one, it was pruned")
-        return stored_request(rows[0])
+        return self._sealer.open(event_id, rows[0])
 
     def sources(self) -> list[dict[str, Any]]:
         """See Archive."""
@@ -144,7 +141,7 @@ class SqliteArchive:
         rows = self._connection.rows(
             f"{_REFUSALS} {where} ORDER BY id DESC LIMIT :limit", {"source": source, "limit": limit}
         )
-        return [{**dict(row), "headers": json.loads(row["headers"])} for row in rows]
+        return [{**dict(row), **self._sealer.open_refusal(row)} for row in rows]
 
     def handlers(self) -> list[HandlerSpec]:
         """See Archive."""
@@ -154,12 +151,13 @@ class SqliteArchive:
         """See Archive."""
         sql = "SELECT * FROM held WHERE source = ? AND id > ? ORDER BY id LIMIT ?"
         rows = self._connection.rows(sql, (source, after, limit))
-        return [(row["id"], row["at"], stored_request(row)) for row in rows]
+        return [(row["id"], row["at"], self._sealer.open_held(row)) for row in rows]
 
     def list_held(self, source: str | None) -> list[dict[str, Any]]:
         """See Archive."""
         where = "WHERE source = ?" if source is not None else ""
-        sql = f"SELECT id, source, at, expires_at, method, remote, length(body) AS size FROM held {where} ORDER BY id"
+        columns = "id, source, at, expires_at, method, remote, coalesce(seal, length(body)) AS size"
+        sql = f"SELECT {columns} FROM held {where} ORDER BY id"
         return [dict(row) for row in self._connection.rows(sql, (source,) if source is not None else ())]
 
     def drop_held(self, held_id: int) -> None:
@@ -207,7 +205,7 @@ class SqliteArchive:
     def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
         """See Archive."""
         with self._connection.write() as connection:
-            connection.execute(_SETTLE, (status, type, violations, event_id))
+            connection.execute(_SETTLE, (status, type, self._sealer.masked(violations), event_id))
 
     def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
         """See Archive."""
@@ -230,6 +228,7 @@ def _replay(
     head = connection.execute(_HEAD, (event_id,)).fetchone()
     if head is None:
         raise NotFound(f"there is no event {event_id}")
+    _refuse_erased(event_id, [head])
     if head["body_pruned_at"] is not None:
         raise NotFound(f"the body of event {event_id} was pruned: it cannot be run again")
     live = connection.execute(_LIVE, (event_id, handler)).fetchone()
@@ -254,3 +253,15 @@ def _event(row: sqlite3.Row) -> dict[str, Any]:
     event["violations"] = json.loads(event["violations"]) if event["violations"] else []
     event["body_digest"] = event["body_digest"].lower()
     return event
+
+
+def _request(request: Request) -> dict[str, Any]:
+    shown = {name: getattr(request, name) for name in ("method", "path", "query", "remote")}
+    return {**shown, "headers": [list(pair) for pair in request.headers]}
+
+
+def _refuse_erased(event_id: int, heads: list[sqlite3.Row]) -> None:
+    """Raise Erased if this is the head of an event that was erased."""
+    for head in heads:
+        if head["erased_at"] is not None:
+            raise Erased(f"event {event_id} was erased at {iso(head['erased_at'])}: its content cannot be had back")

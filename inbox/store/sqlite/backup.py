@@ -9,16 +9,16 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkstemp
 
-from inbox.errors import InTheWay, StoreUnavailable, StoreUnusable
+from inbox.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUnusable, Unreadable
 from inbox.identity import content_digest
 from inbox.store.sqlite.connection import Connection, translated
 from inbox.store.sqlite.presence import alone, give_to_owner
 from inbox.store.sqlite.schema import APPLICATION_ID, KNOWN, migrate
-from inbox.store.sqlite.work import stored_request
+from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 Tell = Callable[[str, int, int], None]
 """Is told what is going on, how much of it is done, and of how much; 0 is not known."""
@@ -33,7 +33,7 @@ _BESIDE = ("-wal", "-journal")
 """What SQLite would take for the log of whatever database lies beside it."""
 
 _BODIES = """
-SELECT events.id, content_digest, method, path, query, headers, remote, body
+SELECT events.id, content_digest, method, path, query, headers, remote, body, {seal} AS seal
 FROM bodies JOIN events ON events.id = event_id ORDER BY event_id
 """
 _BODILESS = "SELECT count(*) FROM events WHERE {which} id NOT IN (SELECT event_id FROM bodies)"
@@ -52,14 +52,20 @@ WHERE result = 'running'
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in a copy: rows by table, the newest event's id and time of receipt, and the size in bytes."""
+    """What is in a copy: rows by table, the newest event's id and time of receipt, and the size in bytes.
+
+    `unopened` is how many sealed bodies were not read, because there is no key for them.
+    """
 
     rows: Mapping[str, int]
     newest: tuple[int, float] | None
     size: int
+    unopened: int = 0
 
 
-def back_up(database: Path, target: Path, *, tell: Tell, force: bool = False, reserved: int = 0) -> Contents:
+def back_up(
+    database: Path, target: Path, *, tell: Tell, force: bool = False, reserved: int = 0, sealer: Sealer = UNSEALED
+) -> Contents:
     """Copy a database that may be in use to `target`, which appears, readable by its owner only, when it was verified.
 
     `reserved` bytes stay free where the database is. Raises InTheWay, StoreUnusable and StoreUnavailable.
@@ -72,11 +78,11 @@ def back_up(database: Path, target: Path, *, tell: Tell, force: bool = False, re
     with _named_when_done(target, replace=force) as made:
         here = made.stat().st_dev == database.stat().st_dev
         found = _copy(_reading(database), made, tell, spare=reserved if here else 0)
-        _verify(made, found, tell)
+        found = _verify(made, found, tell, sealer)
     return found
 
 
-def restore(source: Path, database: Path, *, at: float, tell: Tell) -> Contents:
+def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Sealer = UNSEALED) -> Contents:
     """Put a verified copy of `source` in the place of a database that is not there; what ran in it waits again.
 
     Raises InTheWay if there is a database, or somebody works on it, StoreUnusable and StoreUnavailable.
@@ -87,7 +93,7 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell) -> Contents:
         _refuse_to_overwrite(database, "", *_BESIDE, hint="move it away first, with its -wal")
         with _named_when_done(database, replace=False) as made:
             found = _copy(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell)
-            _verify(made, found, tell)
+            found = _verify(made, found, tell, sealer)
         _let_wait(database, at)
     return found
 
@@ -161,8 +167,9 @@ def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0)
     return found
 
 
-def _verify(made: Path, expected: Contents, tell: Tell) -> None:
-    """Read everything in the copy. Raises StoreUnusable."""
+def _verify(made: Path, expected: Contents, tell: Tell, sealer: Sealer) -> Contents:
+    """Read everything in the copy, and count the bodies that there is no key for. Raises StoreUnusable."""
+    unopened = 0
     with translated(), closing(_reading(made, at_rest=True)) as copy:
         tell("checking", 0, 0)
         damage = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(3)")]
@@ -176,11 +183,27 @@ def _verify(made: Path, expected: Contents, tell: Tell) -> None:
         which = "body_pruned_at IS NULL AND" if "body_pruned_at" in columns else ""
         if missing := copy.execute(_BODILESS.format(which=which)).fetchone()[0]:
             raise StoreUnusable(f"{missing} events of the copy have no body")
-        for number, row in enumerate(copy.execute(_BODIES)):
-            if content_digest(stored_request(row)) != row["content_digest"]:
-                raise StoreUnusable(f"the body of event {row['id']} is not the one that was received")
+        seal = "seal" if any(row["name"] == "seal" for row in copy.execute("PRAGMA table_info(bodies)")) else "NULL"
+        for number, row in enumerate(copy.execute(_BODIES.format(seal=seal))):
+            unopened += not _opens(row, sealer)
             if number % 256 == 0:
                 tell("reading", number, expected.rows["bodies"])
+    return replace(expected, unopened=unopened)
+
+
+def _opens(row: sqlite3.Row, sealer: Sealer) -> bool:
+    """Tell whether there is a key for a body. Raises StoreUnusable if it is not the one that was received."""
+    try:
+        whole = content_digest(sealer.open(row["id"], row)) == bytes(row["content_digest"])
+    except Erased:
+        return True
+    except KeyMissing:
+        return False
+    except Unreadable as error:
+        raise StoreUnusable(str(error)) from None
+    if not whole:
+        raise StoreUnusable(f"the body of event {row['id']} is not the one that was received")
+    return True
 
 
 def _let_wait(database: Path, at: float) -> None:

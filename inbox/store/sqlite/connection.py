@@ -33,10 +33,12 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 class Connection:
     """A connection that is opened when it is first used, and again in a forked child.
 
-    `patience` is how many seconds a write waits for the lock of another process.
+    `patience` is how many seconds a write waits for the lock of another process. One that is `inner` may be used within
+    a transaction of another, never the other way round.
     """
 
-    def __init__(self, path: Path, *, durable: bool, patience: float = 5.0) -> None:
+    def __init__(self, path: Path, *, durable: bool, patience: float = 5.0, inner: bool = False) -> None:
+        self.inner = inner
         self._path = path
         self._durable = durable
         self._patience = patience
@@ -157,7 +159,7 @@ def _watch_forks() -> None:
 
 def _hold_all() -> None:
     _forking.acquire()
-    _held.extend(_connections)
+    _held.extend(sorted(_connections, key=lambda connection: connection.inner))  # as they are taken elsewhere
     for connection in _held:
         connection.hold()
 

@@ -12,19 +12,21 @@ from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_batch
 from inbox.store.sqlite.refused import RefusalLimits, put_refusal, usual
+from inbox.store.sqlite.seal import UNSEALED, Sealer
+from inbox.store.sqlite.sealed import Seal
 from inbox.timings import Observe, unobserved
 
 FOREVER = 1e15
-COLUMNS, BODY_COLUMNS = 13, 7
+COLUMNS, BODY_COLUMNS = 14, 8
 
 Item: TypeAlias = NewEvent | Refusal | None
 
 # One statement decides between concurrent copies: the unique index events_key lets only one of them in.
 _COLUMNS = """source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations, bound,
-               retired"""
+               subject, retired"""
 _NEW = "ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING"
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 12)}) {_NEW} RETURNING id"
-_INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES "
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 13)}) {_NEW} RETURNING id"
+_INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body, seal) VALUES "
 # Many at once, with ids that follow the last one: only one transaction writes at a time.
 _LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 _INSERT_MANY = f"INSERT INTO events (id, {_COLUMNS}) VALUES "
@@ -54,8 +56,8 @@ ORDER BY id LIMIT 1
 """
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
-                    bound, conflict_of)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    bound, subject, conflict_of)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conflict_of, content_digest) WHERE conflict_of IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -75,7 +77,9 @@ class SqliteInlet:
         space: Callable[[int], None] = lambda coming: None,
         refusal_limits: RefusalLimits = usual,
         observe: Observe = unobserved,
+        sealer: Sealer = UNSEALED,
     ) -> None:
+        self._sealer = sealer
         self._observe = observe
         self._refusal_limits = refusal_limits
         self._connection = connection
@@ -114,20 +118,22 @@ class SqliteInlet:
     def _write(self, items: Sequence[Item]) -> list[Stored | bool]:
         self._space(sum(map(_size, items)))
         begun = time.perf_counter()
-        with self._connection.write() as connection:
+        with self._connection.write() as connection, self._sealer.batch() as seal:
             together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
-            stored = _put_together(connection, together) if len(together) > 1 else {}
-            results = [stored.pop(id(item)) if id(item) in stored else self._put(connection, item) for item in items]
+            stored = _put_together(connection, together, seal) if len(together) > 1 else {}
+            results = [
+                stored.pop(id(item)) if id(item) in stored else self._put(connection, item, seal) for item in items
+            ]
             tally_batch(connection, items, results)
         self._observe("commit", "", time.perf_counter() - begun)
         self._observe("batch", "", len(items))
         return results
 
-    def _put(self, connection: sqlite3.Connection, item: Item) -> Stored | bool:
+    def _put(self, connection: sqlite3.Connection, item: Item, seal: Seal) -> Stored | bool:
         if isinstance(item, NewEvent):
-            return _put_event(connection, item)
+            return _put_event(connection, item, seal)
         if isinstance(item, Refusal):
-            return put_refusal(connection, item, self._refusal_limits(item.source))
+            return put_refusal(connection, item, self._refusal_limits(item.source), seal)
         connection.execute("INSERT OR REPLACE INTO probes (id, at) VALUES (1, ?)", (time.time(),))
         return True
 
@@ -144,21 +150,21 @@ def _is_plain(event: NewEvent) -> bool:
     return not event.bound and event.dedupe_since is None and event.dedupe_until is None
 
 
-def _put_together(connection: sqlite3.Connection, events: Sequence[NewEvent]) -> dict[int, Stored]:
+def _put_together(connection: sqlite3.Connection, events: Sequence[NewEvent], seal: Seal) -> dict[int, Stored]:
     """Insert those whose key is new with two statements, and return what became of them by the `id()` of each.
 
     One statement per event would be as right; but each is several turns with the interpreter's lock, which a busy
     event loop lets go of late.
     """
     ((last,),) = connection.execute(_LAST)
-    values = [value for number, event in enumerate(events, last + 1) for value in (number, *_row(event), False)]
+    values = [value for number, event in enumerate(events, last + 1) for value in (number, *_row(event, seal), False)]
     inserted = connection.execute(f"{_INSERT_MANY}{_places(COLUMNS, len(events))} {_NEW}", values).rowcount
     new = dict(enumerate(events, last + 1))
     if inserted < len(events):
         there = {row["id"] for row in connection.execute(_INSERTED, (last,))}
         new = {number: event for number, event in new.items() if number in there}
     if new:
-        bodies = [value for number, event in new.items() for value in _body(number, event)]
+        bodies = [value for number, event in new.items() for value in _body(number, event, seal)]
         connection.execute(f"{_INSERT_BODY}{_places(BODY_COLUMNS, len(new))}", bodies)
     return {id(event): _as_stored(number, event) for number, event in new.items()}
 
@@ -168,26 +174,26 @@ def _places(columns: int, rows: int) -> str:
     return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
-def _put_event(connection: sqlite3.Connection, event: NewEvent) -> Stored:
+def _put_event(connection: sqlite3.Connection, event: NewEvent, seal: Seal) -> Stored:
     window = _window(event)
     if event.dedupe_since is not None:
         connection.execute(_RETIRE, (event.source, event.key, event.dedupe_since))
-    row = _row(event)
+    row = _row(event, seal)
     if event.bound:
         captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key, *window)).fetchone()
         if captured is not None:
-            return _put_conflict(connection, event, captured["id"])
+            return _put_conflict(connection, event, captured["id"], seal)
     new = connection.execute(_INSERT, (*row, False)).fetchone()
     if new is not None:
-        return _put_new(connection, new["id"], event)
+        return _put_new(connection, new["id"], event, seal)
     original = connection.execute(_ORIGINAL, (event.source, event.key)).fetchone()
     if original["received_at"] > window[1]:
         original = connection.execute(_EARLIER, (event.source, event.key, *window)).fetchone()
         if original is None:
-            return _put_new(connection, connection.execute(_INSERT, (*row, True)).fetchone()["id"], event)
+            return _put_new(connection, connection.execute(_INSERT, (*row, True)).fetchone()["id"], event, seal)
     if original["content_digest"] == event.content_digest:
         return _copy_of(connection, original["id"], event, wake=original["status"] == "received")
-    return _put_conflict(connection, event, original["id"])
+    return _put_conflict(connection, event, original["id"], seal)
 
 
 def _window(event: NewEvent) -> tuple[float, float]:
@@ -196,8 +202,8 @@ def _window(event: NewEvent) -> tuple[float, float]:
     return -FOREVER if since is None else since, FOREVER if until is None else until
 
 
-def _put_new(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> Stored:
-    _put_body(connection, event_id, event)
+def _put_new(connection: sqlite3.Connection, event_id: int, event: NewEvent, seal: Seal) -> Stored:
+    _put_body(connection, event_id, event, seal)
     return _as_stored(event_id, event)
 
 
@@ -205,11 +211,11 @@ def _as_stored(event_id: int, event: NewEvent) -> Stored:
     return Stored("quarantined" if event.violations else "accepted", event_id, wake=not event.violations)
 
 
-def _put_conflict(connection: sqlite3.Connection, event: NewEvent, original: int) -> Stored:
-    source, key, event_type, _, *rest = _row(event)
+def _put_conflict(connection: sqlite3.Connection, event: NewEvent, original: int, seal: Seal) -> Stored:
+    source, key, event_type, _, *rest = _row(event, seal)
     row = connection.execute(_INSERT_CONFLICT, (source, key, event_type, "conflict", *rest, original)).fetchone()
     if row is not None:
-        _put_body(connection, row["id"], event)
+        _put_body(connection, row["id"], event, seal)
         return Stored("conflict", row["id"], wake=False)
     conflict = connection.execute(_CONFLICT, (original, event.content_digest)).fetchone()
     return _copy_of(connection, conflict["id"], event, wake=False, outcome="conflict")
@@ -222,17 +228,15 @@ def _copy_of(
     return Stored(outcome, event_id, wake)
 
 
-def _put_body(connection: sqlite3.Connection, event_id: int, event: NewEvent) -> None:
-    connection.execute(_INSERT_BODY + _places(BODY_COLUMNS, 1), _body(event_id, event))
+def _put_body(connection: sqlite3.Connection, event_id: int, event: NewEvent, seal: Seal) -> None:
+    connection.execute(_INSERT_BODY + _places(BODY_COLUMNS, 1), _body(event_id, event, seal))
 
 
-def _body(event_id: int, event: NewEvent) -> tuple[object, ...]:
-    request = event.request
-    headers = json.dumps(request.headers)
-    return event_id, request.method, request.path, request.query, headers, request.remote, request.body
+def _body(event_id: int, event: NewEvent, seal: Seal) -> tuple[object, ...]:
+    return event_id, *seal.body(event_id, event)
 
 
-def _row(event: NewEvent) -> tuple[object, ...]:
+def _row(event: NewEvent, seal: Seal) -> tuple[object, ...]:
     """Return the values of _COLUMNS but the last."""
     return (
         event.source,
@@ -244,12 +248,13 @@ def _row(event: NewEvent) -> tuple[object, ...]:
         event.body_digest,
         event.content_digest,
         event.verified_by,
-        _violations(event),
+        _violations(event, seal),
         event.bound,
+        seal.subject(event),
     )
 
 
-def _violations(event: NewEvent) -> str | None:
+def _violations(event: NewEvent, seal: Seal) -> str | None:
     if not event.violations:
         return None
-    return json.dumps([{"pointer": item.pointer, "message": item.message} for item in event.violations])
+    return json.dumps([{"pointer": item.pointer, "message": seal.message(item.message)} for item in event.violations])

@@ -1,12 +1,12 @@
 """Refusals, and the requests that are held, into the SQLite store: bounded per source, whatever strangers send."""
 
-import json
 import sqlite3
 from collections.abc import Callable
 from typing import TypeAlias
 
 from inbox.models import Held, Refusal
 from inbox.retention_settings import RetentionSettings
+from inbox.store.sqlite.sealed import Seal
 
 REFUSALS_PER_SOURCE, REFUSAL_BYTES_PER_SOURCE = RetentionSettings().refusal_limits(None)
 
@@ -28,21 +28,21 @@ _FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE s
 
 _COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
 _HOLD = """
-INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-def put_refusal(connection: sqlite3.Connection, refusal: Refusal, limits: tuple[int, int]) -> bool:
+def put_refusal(connection: sqlite3.Connection, refusal: Refusal, limits: tuple[int, int], seal: Seal) -> bool:
     """Remember a refusal, and return whether its request is held; in a transaction of the caller."""
-    _remember(connection, refusal, *limits)
-    return refusal.held is not None and _hold(connection, refusal, refusal.held)
+    _remember(connection, refusal, *limits, seal)
+    return refusal.held is not None and _hold(connection, refusal, refusal.held, seal)
 
 
-def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_bytes: int) -> None:
+def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_bytes: int, seal: Seal) -> None:
     """Keep the newest refusals of a source within both limits; the newest one always stays."""
-    headers = json.dumps(refusal.headers)
-    size = len(headers) + len(refusal.diagnosis) + len(refusal.remote) + 100
+    headers, remote = seal.refusal(refusal)
+    size = len(headers) + len(refusal.diagnosis) + len(remote) + 100
     connection.execute(
         _INSERT_REFUSAL,
         (
@@ -52,7 +52,7 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
             refusal.reason,
             refusal.diagnosis,
             refusal.method,
-            refusal.remote,
+            remote,
             headers,
             refusal.size,
             size,
@@ -63,15 +63,13 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
         number, total = number - 1, total - connection.execute(_FORGET, (refusal.source,)).fetchone()["bytes"]
 
 
-def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held) -> bool:
+def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held, seal: Seal) -> bool:
     """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
-    request, headers = held.request, json.dumps(held.request.headers)
-    texts = (headers, request.method, request.path, request.query, request.remote)
-    size = len(request.body) + sum(len(text.encode()) for text in texts) + 100
+    row = seal.held(refusal, held.request)
+    size = len(row[5]) + sum(len(text.encode()) for text in row[:5]) + 100
     connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
     there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
     if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
         return False
-    places = (request.method, request.path, request.query, headers, request.remote, request.body, size)
-    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *places))
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size))
     return True

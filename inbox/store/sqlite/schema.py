@@ -12,6 +12,9 @@ keeps       events that retention must not touch, and why
 
 An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
 nor deliveries and is not listed, but copies of it are recognised, until it goes altogether.
+A sealed body or held request has `seal`: the number of the key that opens it, or the length of the body that was held.
+seal        which file of keys belongs to this database; see `keys`
+erasures    who destroyed the content of events, when, why, and of how many
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 """
 
@@ -165,6 +168,7 @@ KNOWN = (
     "0005_alarms",
     "0006_claimed_together",
     "0007_listing",
+    "0008_seal",
 )
 
 
@@ -230,6 +234,30 @@ def _claimed_together(database: Database) -> None:
 @migrations(name="0007_listing")
 def _listing(database: Database) -> None:
     for statement in listing.TABLES:
+        database.conn.execute(statement)
+
+
+_SEAL = """
+ALTER TABLE bodies ADD COLUMN seal INTEGER;
+ALTER TABLE held ADD COLUMN seal INTEGER;
+ALTER TABLE events ADD COLUMN subject BLOB;
+ALTER TABLE events ADD COLUMN erased_at REAL;
+CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
+CREATE TABLE seal (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL) STRICT;
+CREATE TABLE erasures (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        REAL NOT NULL,
+    who       TEXT NOT NULL,
+    why       TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    events    INTEGER NOT NULL
+) STRICT
+"""
+
+
+@migrations(name="0008_seal")
+def _seal(database: Database) -> None:
+    for statement in _SEAL.split(";"):
         database.conn.execute(statement)
 
 

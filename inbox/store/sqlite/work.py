@@ -3,18 +3,19 @@
 Not fsynced: losing the last of it in a power cut means running a delivery again, which is allowed.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 
-from inbox.models import Claimed, HandlerSpec, Request
+from inbox.errors import Erased, Unreadable
+from inbox.models import Claimed, HandlerSpec
 from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import Attempts, attempt_counts, minute_of, tally, tally_rescue
 from inbox.store.sqlite.handlers import encodable, remember, remembered
+from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 # Only the first of several routers finds the event still "received".
 _ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
@@ -56,7 +57,7 @@ UPDATE deliveries SET status = 'pending', token = NULL, worker = NULL, lease_unt
 WHERE id = ? AND token = ? AND status = 'running' RETURNING id
 """
 _EVENT = """
-SELECT source, type, key, received_at, method, path, query, headers, remote, body
+SELECT source, type, key, received_at, method, path, query, headers, remote, body, seal
 FROM events JOIN bodies ON bodies.event_id = events.id WHERE events.id = ?
 """
 _HEARTBEAT = """
@@ -105,8 +106,9 @@ _BODILESS = Outcome("dead", "error", error="the event has no body any more")
 class SqliteWork:
     """See `inbox.store.base.Work`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, sealer: Sealer = UNSEALED) -> None:
         self._connection = connection
+        self._sealer = sealer
 
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
         """See Work."""
@@ -137,7 +139,7 @@ class SqliteWork:
         """See Work."""
         who = Worker(worker, lambda: token, at, at if steady is None else steady, lease)
         with self._connection.write() as connection:
-            return _claim(connection, delivery_id, who, together=False)
+            return _claim(connection, delivery_id, who, self._sealer, together=False)
 
     def take(self, worker: Worker, limit: int) -> tuple[list[Claimed], bool]:
         """See Work."""
@@ -147,7 +149,7 @@ class SqliteWork:
         with self._connection.write() as connection:
             due = connection.execute(_NEXT, values).fetchall()
             fresh = list(takewhile(lambda row: row["attempts"] == 0, due))[:limit] or due[:1]
-            claims = [_claim(connection, row["id"], worker, together=len(fresh) > 1) for row in fresh]
+            claims = [_claim(connection, row["id"], worker, self._sealer, together=len(fresh) > 1) for row in fresh]
         return [claimed for claimed in claims if claimed is not None], len(due) > len(fresh)
 
     def give_back(self, claimed: Collection[Claimed]) -> None:
@@ -214,7 +216,9 @@ def _route(connection: sqlite3.Connection, event_id: int, handlers: Mapping[str,
     return [delivery for name, delivery in made.items() if handlers[name] and delivery is not None]
 
 
-def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, together: bool) -> Claimed | None:
+def _claim(
+    connection: sqlite3.Connection, delivery_id: int, who: Worker, sealer: Sealer, *, together: bool
+) -> Claimed | None:
     token = who.token()
     values = {"id": delivery_id, "token": token, "worker": who.name, "at": who.at, "lease": who.lease}
     row = connection.execute(_CLAIM, {**values, "steady": who.steady}).fetchone()
@@ -229,6 +233,11 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
     if event is None:  # so that it keeps nobody else from being claimed
         _finish_all(connection, [(delivery_id, token, _BODILESS)], who.at)
         return None
+    try:
+        request = sealer.open(row["event_id"], event)
+    except (Erased, Unreadable) as error:
+        _finish_all(connection, [(delivery_id, token, Outcome("dead", "error", error=str(error)))], who.at)
+        return None
     return Claimed(
         id=delivery_id,
         token=token,
@@ -242,7 +251,7 @@ def _claim(connection: sqlite3.Connection, delivery_id: int, who: Worker, *, tog
         type=event["type"],
         key=event["key"],
         received_at=event["received_at"],
-        request=stored_request(event),
+        request=request,
     )
 
 
@@ -288,9 +297,3 @@ def make_delivery(
 def settle(connection: sqlite3.Connection, event_id: int) -> str:
     """Give the event the status that follows from its deliveries, and return it."""
     return str(connection.execute(SETTLE, {"event": event_id}).fetchone()["status"])
-
-
-def stored_request(row: sqlite3.Row) -> Request:
-    """Return the request of a row of bodies."""
-    headers = tuple((name, value) for name, value in json.loads(row["headers"]))
-    return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])
