@@ -52,7 +52,7 @@ class Child:
             start_new_session=True,
             pass_fds=self.files,
         )
-        log.info("child.started", child=self.name, pid=self.process.pid)
+        log.info("child.started", child=self.name, child_pid=self.process.pid)
 
     def look(self) -> None:
         """Start the process if it is due; notice that it ended."""
@@ -111,7 +111,7 @@ def supervise(children: Sequence[Child], *, shutdown_timeout: float, interval: f
             for child in children:
                 child.look()
     finally:
-        log.info("stopping", pid=os.getpid())
+        log.info("stopping")
         for child in children:
             child.stop(shutdown_timeout)
 

@@ -12,6 +12,7 @@ from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.cli.times import Moment
 from inbox.errors import NotFound
+from inbox.identity import REQUEST_ID
 from inbox.models import HandlerSpec
 from inbox.runtime import Runtime
 from inbox.store.base import EVENT_STATUSES, Filter
@@ -153,18 +154,33 @@ def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> Non
     )
 
 
+class Identity(click.ParamType[int | str]):
+    """An event's number, or the id of the request that it came with."""
+
+    name = "ID"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return a number or a request id."""
+        if REQUEST_ID.fullmatch(value):
+            return str(value)
+        return int(click.INT.convert(value, param, ctx))
+
+
 def event_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the archive with its times as ISO 8601."""
     return {**row, **{name: instant(row[name]) for name in ("received_at", "last_duplicate_at", "body_pruned_at")}}
 
 
 @click.command()
-@click.argument("event_id", metavar="ID", type=int)
+@click.argument("identity", metavar="ID", type=Identity())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object in an array.")
 @click.option("--raw", is_flag=True, help="Print the body's bytes and nothing else.")
-def show(event_id: int, as_json: bool, raw: bool) -> None:
-    """Show one event: what came, what verified it, and what its handlers did."""
+def show(identity: int | str, as_json: bool, raw: bool) -> None:
+    """Show one event: what came, what verified it, and what its handlers did. ID may be an Inbox-Request-Id."""
     runtime = opened()
+    event_id = runtime.archive.find(identity) if isinstance(identity, str) else identity
+    if event_id is None:
+        return _show_refusal(runtime, str(identity), as_json)
     event = runtime.archive.event(event_id)
     if raw:
         return click.echo(runtime.archive.request(event_id).body, nl=False)
@@ -174,6 +190,19 @@ def show(event_id: int, as_json: bool, raw: bool) -> None:
     _print_event(event_row(event), body)
     if kept := event["kept"]:
         click.echo(safe(f"\nkept by {kept['who']} since {instant(kept['at'])}: {kept['why'] or 'no reason given'}"))
+
+
+def _show_refusal(runtime: Runtime, identity: str, as_json: bool) -> None:
+    """Print what is remembered of a request that was refused. Raises NotFound."""
+    rows = _refusals(runtime, None, 1, identity)
+    if not rows:
+        hint = "the log has the id of an event's copies, and of refusals that are forgotten"
+        raise NotFound(f"no event and no refusal has the request id {identity}; {hint}")
+    if as_json:
+        return dump(rows)
+    click.echo("refused")
+    for key in ("at", "source", "code", "reason", "diagnosis", "method", "remote", "size", "request_id"):
+        click.echo(f"{key.replace('_', ' '):<13} {safe(rows[0][key])}")
 
 
 def _body(runtime: Runtime, event_id: int) -> str | None:
@@ -207,6 +236,7 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
         "body_digest",
         "duplicates",
         "conflict_of",
+        "request_id",
     ):
         if shown[key] not in (None, ""):
             click.echo(f"{key.replace('_', ' '):<13} {safe(shown[key])}")
@@ -243,10 +273,16 @@ def _pretty(body: str | None) -> str:
 @as_json
 def refusals(source: str | None, limit: int, as_json: bool) -> None:
     """List what was not accepted, newest first, with what is probably wrong."""
-    rows = [{**row, "at": instant(row["at"])} for row in opened().archive.refusals(source, limit)]
+    rows = _refusals(opened(), source, limit)
     if as_json:
         return dump(rows)
-    table(rows, ("id", "at", "source", "code", "reason", "diagnosis", "remote"), empty="Nothing was refused.")
+    shown = ("id", "at", "source", "code", "reason", "diagnosis", "remote", "request_id")
+    table(rows, shown, empty="Nothing was refused.")
+
+
+def _refusals(runtime: Runtime, source: str | None, limit: int, request_id: str | None = None) -> list[dict[str, Any]]:
+    found = runtime.archive.refusals(source, limit, request_id=request_id)
+    return [{**row, "at": instant(row["at"])} for row in found]
 
 
 COMMANDS = (sources, handlers, events, show, refusals)

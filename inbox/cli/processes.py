@@ -7,7 +7,7 @@ import click
 import structlog
 
 from inbox import listener, preflight, supervisor
-from inbox.log import configure
+from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -17,6 +17,7 @@ log = structlog.get_logger("inbox.cli")
 @click.command()
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
+    label("supervisor")
     runtime, inherited = Runtime.from_environment(), _inherited()
     preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
@@ -39,6 +40,7 @@ def serve() -> None:
     """Run the receiver alone."""
     from inbox import server
 
+    label("receiver")
     runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
         preflight.check_start(runtime, inherited=inherited is not None)
@@ -53,13 +55,14 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
 
+    label("worker")
     _end_with_supervisor()
-    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
     settings = runtime.settings.worker
-    log.info("worker.starting", processes=settings.processes, pid=os.getpid())
+    log.info("worker.starting", processes=settings.processes)
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
 
 

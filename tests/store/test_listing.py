@@ -200,4 +200,4 @@ def test_older_database_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (2999, 2999, 2, 999.5) == (row["events"], row["dead"], row["duplicates"], row["last_event_at"])
     assert [21, 22] == [row["id"] for row in archive.events(Filter(until=990.0, after=0), 2)]
     archive.close()
-    assert "0007_listing" == schema.KNOWN[-1]
+    assert "0007_listing" in schema.KNOWN

@@ -12,6 +12,7 @@ keeps       events that retention must not touch, and why
 
 An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
 nor deliveries and is not listed, but copies of it are recognised, until it goes altogether.
+matches: which secret of a source, counted from 1, matched last and when
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 """
 
@@ -165,6 +166,7 @@ KNOWN = (
     "0005_alarms",
     "0006_claimed_together",
     "0007_listing",
+    "0008_request_ids",
 )
 
 
@@ -230,6 +232,31 @@ def _claimed_together(database: Database) -> None:
 @migrations(name="0007_listing")
 def _listing(database: Database) -> None:
     for statement in listing.TABLES:
+        database.conn.execute(statement)
+
+
+_REQUEST_IDS = """
+ALTER TABLE events ADD COLUMN request_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE refusals ADD COLUMN request_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE held ADD COLUMN request_id TEXT NOT NULL DEFAULT '';
+CREATE INDEX events_request ON events (request_id) WHERE request_id <> '';
+CREATE TABLE matches (
+    source TEXT NOT NULL,
+    secret INTEGER NOT NULL,
+    at     REAL NOT NULL,
+    PRIMARY KEY (source, secret)
+) STRICT, WITHOUT ROWID;
+INSERT INTO matches (source, secret, at)
+SELECT source, CAST(substr(verified_by, instr(verified_by, ', secret ') + 9) AS INTEGER) AS secret, max(received_at)
+FROM (SELECT source, verified_by, received_at FROM events ORDER BY id DESC LIMIT 100000)
+WHERE verified_by LIKE '%, secret %' GROUP BY source, secret
+"""
+
+
+@migrations(name="0008_request_ids")
+def _request_ids(database: Database) -> None:
+    """Let an answer lead to what was stored, and a source tell which of its secrets matched last."""
+    for statement in _REQUEST_IDS.split(";"):
         database.conn.execute(statement)
 
 
