@@ -1,4 +1,4 @@
-"""Lines on standard error: text or JSON, with their process; collected ones in order, none lost but with the process."""
+"""Lines on standard error: text or JSON; those that are collected in their order, none lost but with the process."""
 
 import io
 import json

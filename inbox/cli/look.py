@@ -64,7 +64,10 @@ def sources(providers: bool, as_json: bool) -> None:
     rows = source_rows(opened())
     if as_json:
         return dump(rows)
-    shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS)
+    shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS, "secret_matched")
+    for row in rows:
+        matched = (f"{found['secret']}: {found['last_matched_at'] or 'never'}" for found in row["secrets"])
+        row["secret_matched"] = ", ".join(matched)
     table(rows, shown, empty="No source is configured: add a [sources.NAME] table to inbox.toml.")
 
 
@@ -88,9 +91,17 @@ def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
                 "last_event_at": instant(row.get("last_event_at")),
                 **{key: row.get(key, 0) for key in COUNTS},
                 "last_refusal_at": instant(row.get("last_refusal_at")),
+                "secrets": _secrets(runtime, name, row.get("matches", {})),
             }
         )
     return rows
+
+
+def _secrets(runtime: Runtime, name: str, matches: dict[int, float]) -> list[dict[str, Any]]:
+    """Return when each secret matched last, by its place in `secrets`; one that never did may go."""
+    source = runtime.settings.sources.get(name)
+    numbers = range(1, len(source.secrets) + 1) if source is not None else sorted(matches)
+    return [{"secret": number, "last_matched_at": instant(matches.get(number))} for number in numbers]
 
 
 @click.command()

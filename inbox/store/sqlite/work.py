@@ -290,7 +290,8 @@ def settle(connection: sqlite3.Connection, event_id: int) -> str:
     return str(connection.execute(SETTLE, {"event": event_id}).fetchone()["status"])
 
 
-def stored_request(row: sqlite3.Row) -> Request:
+def stored_request(row: sqlite3.Row, request_id: str = "") -> Request:
     """Return the request of a row of bodies."""
     headers = tuple((name, value) for name, value in json.loads(row["headers"]))
-    return Request(row["method"], row["path"], row["query"], headers, bytes(row["body"]), row["remote"])
+    body = bytes(row["body"])
+    return Request(row["method"], row["path"], row["query"], headers, body, row["remote"], request_id)
