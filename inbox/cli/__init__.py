@@ -20,6 +20,7 @@ _MODULES = {
     "doctor": "doctor",
     "alarms": "alarms",
     "run": "processes",
+    "reload": "processes",
     "serve": "processes",
     "worker": "processes",
     "deploy": "deploy",

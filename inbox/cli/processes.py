@@ -1,13 +1,16 @@
-"""`run`, `serve` and `worker`: the processes."""
+"""`run`, `serve` and `worker`: the processes; `reload`: what they are to read again."""
 
 import os
 import signal
+from operator import attrgetter
 
 import click
 import structlog
 
 from inbox import listener, preflight, supervisor
+from inbox.config import FILE, Settings, load, locate
 from inbox.log import FORMAT, LEVEL, configure, label
+from inbox.reloading import Reloading, place, reload
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -29,10 +32,40 @@ def run() -> None:
             supervisor.command("serve"),
             environment=listener.pass_on(inherited),
             files=[] if inherited is None else [inherited],
+            renewal=signal.SIGHUP,
         ),
         supervisor.Child("worker", supervisor.command("worker")),
     ]
-    supervisor.supervise(children, shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5)
+    supervisor.supervise(
+        children,
+        shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
+        reloading=Reloading(
+            place(runtime.settings.database), supervisor.command("check"), lambda: _fixed(runtime.settings)
+        ),
+    )
+
+
+_FIXED = (
+    "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
+    "server.tls_key", "worker.shutdown_timeout",
+)  # fmt: skip
+
+
+def _fixed(before: Settings) -> str:
+    """Return which settings are not as they were, of those that only a restart can change."""
+    now = load(locate(os.environ))
+    changed = [key for key in _FIXED if attrgetter(key)(before) != attrgetter(key)(now)]
+    return f"{FILE}: {', '.join(changed)}: changed by a restart of `inbox run`, not by a reload" if changed else ""
+
+
+@click.command("reload")
+def reload_() -> None:
+    """Have `inbox run` take over settings, secrets, schemas and handlers; exit 1 if something is wrong with them."""
+    problem = reload(place(load(locate(os.environ)).database))
+    if problem:
+        click.echo(f"inbox: not reloaded, what was read before stays in use: {problem}", err=True)
+        raise click.exceptions.Exit(1)
+    click.echo("Nothing is wrong: receiver and worker take it over.")
 
 
 @click.command()
@@ -89,4 +122,4 @@ def _end_with_supervisor() -> bool:
     return True
 
 
-COMMANDS = (run, serve, worker)
+COMMANDS = (run, reload_, serve, worker)
