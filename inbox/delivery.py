@@ -110,8 +110,10 @@ class Dispatcher:
         known = [*mine.values(), *(spec for spec in self._work.handlers() if spec != mine.get(spec.name))]
         names = {event.id: matching(known, event.source, event.type) for event in events}
         runnable = {number: {name: name in self._registry.handlers for name in names[number]} for number in names}
+        requests = {event.id: event.request_id for event in events}
         for number in self._work.route_all(runnable, self._clock()):
-            log.info("event.routed", id=number, handlers=",".join(names[number]) or None)
+            handlers = ",".join(names[number]) or None
+            log.info("event.routed", id=number, request=requests[number] or None, handlers=handlers)
         return len(events) == ROUTED_AT_ONCE
 
     def sweep(self) -> int:
@@ -198,6 +200,7 @@ def report(claimed: Claimed, outcome: Outcome, finished: Finished) -> None:
     """Log how a delivery ended."""
     fields = {
         "id": claimed.event_id,
+        "request": claimed.request.id or None,
         "delivery": claimed.id,
         "handler": claimed.handler,
         "attempt": claimed.attempt,

@@ -64,6 +64,7 @@ class Refused(InboxError):
     def __init__(self, diagnosis: str | None = None) -> None:
         super().__init__(diagnosis)
         self.diagnosis = str(self)
+        self.told: dict[str, object] = {}  # what the log says of it besides
 
 
 class UnknownSource(Refused):

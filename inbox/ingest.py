@@ -25,7 +25,7 @@ from inbox.errors import (
     UnknownSource,
     Violation,
 )
-from inbox.identity import content_digest, printable
+from inbox.identity import content_digest, printable, request_id
 from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
@@ -56,11 +56,14 @@ Flow: TypeAlias = Generator[ReadBody | NewEvent | Refusal, Any, "Answer"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an accepted request is answered with."""
+    """What an accepted request is answered with; type, key and size are for the log."""
 
     status: str
     id: int
     http_status: int
+    type: str = ""
+    key: str = ""
+    size: int = 0
 
 
 class Receiver:
@@ -94,18 +97,21 @@ class Receiver:
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
             body = yield ReadBody(source.max_body)
-            request = Request(request.method, request.path, request.query, request.headers, body, request.remote)
+            request = Request(
+                request.method, request.path, request.query, request.headers, body, request.remote, request.id
+            )
             event = self.event(name, source, request, at)
             return self.stored(source, event, (yield event))
         except Refused as refused:
             refusal = self._refusal(name if source is not None else "", source, request, refused, at)
+            refused.told = {"source": refusal.source, "reason": refusal.reason, "size": refusal.size}
             try:
                 kept = yield refusal
             except StoreError as error:
-                log.warning("refusal.not_recorded", source=refusal.source, error=str(error))
+                refused.told["not_recorded"] = str(error)
                 kept = False
             if refusal.held is not None:
-                log.warning("request.held" if kept else "request.not_held", source=name)
+                refused.told["held"] = kept
             raise
 
     def accept(self, name: str, request: Request, read: Read) -> Answer:
@@ -130,18 +136,24 @@ class Receiver:
         event = self.event(name, source, request, at)
         if source.dedupe_for:
             event = replace(event, dedupe_until=at + source.dedupe_for)
-        return self.stored(source, event, self._inlet.add_event(event))
+        answer = self.stored(source, event, self._inlet.add_event(event))
+        fields = {"source": name, "id": answer.id, "type": event.type, "key": event.key}
+        log.info("event." + answer.status, request=request.id or None, **fields)
+        return answer
+
+    def request_id(self) -> str:
+        """Return an id for a request that comes now."""
+        return request_id(self._clock())
 
     def event(self, name: str, source: Provider, request: Request, at: float) -> NewEvent:
         """Return what a whole request says, to be stored. Raises Refused."""
         return self._event(name, source, request, source.verify(request, at=at), at)
 
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
-        """Tell of an event that is on disk."""
+        """Wake the queue for an event that is on disk, and return what its sender is answered."""
         if stored.wake:
             self._wake(stored.id)
-        log.info("event." + stored.outcome, source=event.source, id=stored.id, type=event.type, key=event.key)
-        return Answer(stored.outcome, stored.id, source.ack_status)
+        return Answer(stored.outcome, stored.id, source.ack_status, event.type, event.key, len(event.request.body))
 
     def _put(self, item: NewEvent | Refusal) -> Stored | bool:
         return self._inlet.add_event(item) if isinstance(item, NewEvent) else self._inlet.add_refusal(item)
@@ -177,6 +189,7 @@ class Receiver:
             dedupe_since=at - source.dedupe_for if source.dedupe_for else None,
             bound=source.binds(redacted, payload, verified),
             subject=source.subject_of(redacted, payload),
+            secret=verified.secret,
         )
 
     def _content(self, source: Provider, request: Request, verified: Verified) -> tuple[Payload, tuple[Violation, ...]]:
@@ -202,16 +215,8 @@ class Receiver:
         return violations
 
     def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
-        """Return what is to be remembered of a request that was refused, and tell of it."""
+        """Return what is to be remembered of a request that was refused."""
         reason = refused.reason if isinstance(refused, NotAuthentic) else refused.code
-        log.warning(
-            "request.refused",
-            source=name,
-            code=refused.code,
-            reason=reason,
-            diagnosis=refused.diagnosis,
-            remote=request.remote,
-        )
         visible = source.redact(request.replace(body=b"")) if source is not None else request
         return Refusal(
             source=name,
@@ -224,6 +229,7 @@ class Receiver:
             headers=bounded_headers(visible.headers),
             size=len(request.body),
             held=_held(source, request, refused, at),
+            request_id=request.id,
         )
 
 

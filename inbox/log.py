@@ -1,4 +1,7 @@
-"""Log events: a name and fields, one line each, on standard error. Never a body, a signature or a secret."""
+"""Log events: a name and fields, one line each, on standard error. Never a body, a signature or a secret.
+
+As text (logfmt) or JSON; each line names the process that wrote it, which children are told of in the environment.
+"""
 
 import logging
 import os
@@ -9,34 +12,60 @@ from multiprocessing.util import Finalize
 from typing import TextIO
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+LEVEL, FORMAT = "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT"
+"""Environment variables, for children."""
 
 PAUSE = 0.02
 """Seconds that lines are collected before they are written together."""
 
+_label: dict[str, str] = {}
 
-def configure(level: str = "info", *, collect: bool = False) -> None:
+
+def label(process: str) -> None:
+    """Have each line of this process, and of its forks, say what it is: receiver, worker or supervisor."""
+    _label["process"] = process
+
+
+def configure(level: str = "info", form: str = "text", *, collect: bool = False) -> None:
     """Send log events, and what libraries log from `warning` on, to standard error.
 
     With `collect` a thread writes the lines, many at once: a process that logs a thousand a second does not wait for
     each. `kill -9` then loses the lines of the last 20 ms.
     """
+    first: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _labelled,
+        structlog.processors.format_exc_info,
+    ]
+    render: Processor = structlog.processors.JSONRenderer(default=str)
+    if form == "text":
+        render = structlog.processors.LogfmtRenderer(key_order=_ORDER, drop_missing=True, bool_as_flag=False)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
-        ],
+        processors=[*first, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(Collected(sys.stderr) if collect else sys.stderr),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="level=%(levelname)s logger=%(name)s %(message)s"
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *first],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(formatter)
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
+
+
+_ORDER = ("timestamp", "level", "process", "pid", "event")
+
+
+def _labelled(logger: object, method: str, event: EventDict) -> EventDict:
+    return {**_label, "pid": os.getpid(), **event} if _label else event
 
 
 class Collected:

@@ -1,7 +1,4 @@
-"""The nouns: what a request, an event, a handler and a delivery are.
-
-Frozen values without I/O and without a clock. Times are Unix seconds (float, UTC) unless a name says otherwise.
-"""
+"""The nouns: request, event, handler, delivery; frozen, without I/O and clock. Times are Unix seconds (float, UTC)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +9,7 @@ from typing import Any, TypeVar
 
 from inbox.errors import Violation
 
-REDACTED = "[redacted]"
-"""What stands in the place of a secret in everything that is stored or shown."""
+REDACTED = "[redacted]"  # stands in the place of a secret in everything that is stored or shown
 
 Payload = Any  # decoded JSON: dict, list, str, int, float, bool or None
 Headers = tuple[tuple[str, str], ...]
@@ -54,7 +50,7 @@ class Request:
     query    the raw query string, without "?"
     headers  (name, value) with names spelled as `header_name` does; values as Latin-1 text, as WSGI has them
     body     the raw bytes
-    remote   the client's address, "" if unknown
+    remote, id  the client's address, and ours for the request (`Inbox-Request-Id`); "" if unknown
     """
 
     method: str = "POST"
@@ -63,6 +59,7 @@ class Request:
     headers: Headers = ()
     body: bytes = b""
     remote: str = ""
+    id: str = field(default="", compare=False)
 
     def header(self, name: str) -> str | None:
         """Return the value of the header, None if it is not there."""
@@ -72,8 +69,7 @@ class Request:
     def with_headers(self, headers: Mapping[str, str]) -> "Request":
         """Return this request with these headers set (added or replaced)."""
         new = {header_name(name): value for name, value in headers.items()}
-        kept = tuple(pair for pair in self.headers if pair[0] not in new)
-        return self.replace(headers=kept + tuple(new.items()))
+        return self.replace(headers=(*(pair for pair in self.headers if pair[0] not in new), *new.items()))
 
     def replace(self, **changes: Any) -> "Request":
         """Return a copy with these fields changed."""
@@ -103,7 +99,7 @@ class NewEvent:
 
     `body_digest` is of the body as received, `content_digest` of what is stored. From `dedupe_since` to `dedupe_until`
     an equal key counts as the same event (None: no limit). `bound`: the sender's proof does not cover the key, so the
-    same content under another key, which may be a captured request, is a conflict. `subject` is whom it is about.
+    same content under another key, maybe a captured request, is a conflict. `subject`: whom it is about.
     """
 
     source: str
@@ -119,6 +115,7 @@ class NewEvent:
     dedupe_until: float | None = None
     bound: bool = False
     subject: str | None = None
+    secret: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +154,7 @@ class Refusal:
     headers: Headers
     size: int | None
     held: Held | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from granian.log import LogLevels
 
 from inbox import drain, listener, tls
 from inbox.errors import InboxError
-from inbox.log import configure
+from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
 from inbox.web import Front, Room, create_pages
@@ -36,7 +36,8 @@ START = 30.0
 
 def application() -> Front:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
-    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
+    label("receiver")
     runtime = Runtime.from_environment()
     made = front(runtime, closing=drain.begin_on_signal())
     runtime.watching.lookout.start()
@@ -98,7 +99,7 @@ class _Server(Granian):  # type: ignore[misc, valid-type]
             return
         old, self.wrks[0] = self.wrks[0], new
         self._retire(old)
-        log.info("receiver.reloaded", pid=new._id())
+        log.info("receiver.reloaded", new_pid=new._id())
 
     def _comes_up(self, new: Any) -> bool:
         """Start a process and wait until it is ready; it is nobody's loss if it ends before."""
@@ -151,7 +152,6 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
         "receiver.starting",
         address=f"{'https' if cert else 'http'}://{server.host}:{server.port}",
         sources=",".join(runtime.sources),
-        pid=os.getpid(),
     )
     made = _Server(
         listening,

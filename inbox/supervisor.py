@@ -1,4 +1,4 @@
-"""Receiver and worker as children of one process: starts both, restarts one that dies, stops both.
+"""Receiver and worker as children of one process: starts both, restarts one that dies, renews and stops both.
 
 Knows nothing of what they do. A child that dies again and again is restarted more and more slowly; one that was asked
 to end, by SIGTERM, has not died.
@@ -16,6 +16,8 @@ from types import FrameType
 
 import structlog
 
+from inbox.reloading import Reloading
+
 log = structlog.get_logger("inbox.supervisor")
 
 PARENT = "INBOX_SUPERVISOR_PID"
@@ -32,7 +34,10 @@ ENDED = (0, -signal.SIGTERM)
 
 @dataclass
 class Child:
-    """A process that is to run: its name in the log, its command line, and open files that it inherits."""
+    """A process that is to run: its name in the log, its command line, and open files that it inherits.
+
+    `renewal` is the signal for taking over what is configured now; SIGTERM has it end, and start anew.
+    """
 
     name: str
     command: Sequence[str]
@@ -42,6 +47,8 @@ class Child:
     due: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[int] = ()
+    renewal: int = signal.SIGTERM
+    kill_at: float | None = None
 
     def start(self) -> None:
         """Start the process."""
@@ -52,7 +59,7 @@ class Child:
             start_new_session=True,
             pass_fds=self.files,
         )
-        log.info("child.started", child=self.name, pid=self.process.pid)
+        log.info("child.started", child=self.name, child_pid=self.process.pid)
 
     def look(self) -> None:
         """Start the process if it is due; notice that it ended."""
@@ -63,11 +70,14 @@ class Child:
             return
         code = self.process.poll()
         if code is None:
+            if self.kill_at is not None and now > self.kill_at:
+                self._kill(self.process)
             return
-        self.process = None
-        if code in ENDED:
-            self.pause, self.due = FIRST_PAUSE, now + FIRST_PAUSE
-            log.info("child.ended", child=self.name, code=code, restart_in=FIRST_PAUSE)
+        renewed, self.process, self.kill_at = self.kill_at is not None, None, None
+        if code in ENDED or renewed:
+            self.pause, pause = FIRST_PAUSE, 0.0 if renewed else FIRST_PAUSE
+            self.due = now + pause
+            log.info("child.ended", child=self.name, code=code, restart_in=pause)
             return
         self._put_off(now)
         log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
@@ -83,6 +93,19 @@ class Child:
         self.pause = FIRST_PAUSE if now - self.started > STEADY else min(self.pause * 2, LONGEST_PAUSE)
         self.due = now + self.pause
 
+    def renew(self, seconds: float) -> None:
+        """Have the process take over what is configured now; one that ends for that has so many seconds."""
+        self.due = 0.0
+        if self.process is not None:
+            self.process.send_signal(self.renewal)
+            if self.renewal == signal.SIGTERM:
+                self.kill_at = time.monotonic() + seconds
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        log.warning("child.killed", child=self.name, why="it did not end in time")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def stop(self, seconds: float) -> None:
         """Ask the process to end, and kill it and its own children after so many seconds."""
         if self.process is None:
@@ -91,14 +114,18 @@ class Child:
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            log.warning("child.killed", child=self.name, why=f"it did not end in {seconds:g} s")
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self._kill(self.process)
         self.process = None
 
 
-def supervise(children: Sequence[Child], *, shutdown_timeout: float, interval: float = 0.2) -> None:
-    """Keep the children running until SIGTERM or SIGINT, then stop them in their order."""
+def supervise(
+    children: Sequence[Child],
+    *,
+    shutdown_timeout: float,
+    interval: float = 0.2,
+    reloading: Reloading | None = None,
+) -> None:
+    """Keep the children running until SIGTERM or SIGINT, then stop them in their order; renew them on SIGHUP."""
     stopping = threading.Event()
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -106,12 +133,23 @@ def supervise(children: Sequence[Child], *, shutdown_timeout: float, interval: f
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
+    if reloading is not None:
+        signal.signal(signal.SIGHUP, lambda signum, frame: reloading.ask())
+
+    def renew() -> None:
+        for child in children:
+            child.renew(shutdown_timeout)
+
     try:
         while not stopping.wait(interval):
             for child in children:
                 child.look()
+            if reloading is not None:
+                reloading.look(renew)
     finally:
-        log.info("stopping", pid=os.getpid())
+        if reloading is not None:
+            reloading.close()
+        log.info("stopping")
         for child in children:
             child.stop(shutdown_timeout)
 

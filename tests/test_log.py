@@ -1,7 +1,10 @@
-"""Collected log lines: written together, in order, none twice, none lost but with the process."""
+"""Lines on standard error: text or JSON; those that are collected in their order, none lost but with the process."""
 
 import io
+import json
 import multiprocessing
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -92,3 +95,41 @@ def test_forked_child_writes_its_own_lines_and_only_those(tmp_path: Path) -> Non
         assert 0 == exit_code(child)
         collected.close()
     assert ["child", "parent"] == (tmp_path / "log").read_text().splitlines()
+
+
+CODE = """
+import logging, structlog, sys
+from inbox import log
+log.configure("info", sys.argv[1])
+log.label("worker")
+structlog.get_logger("x").info("event.accepted", id=1, held=True, delivery=None)
+logging.getLogger("huey").warning("it is %s", "late")
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    structlog.get_logger("x").error("request.failed", exc_info=error)
+"""
+
+
+def lines(form: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", CODE, form], capture_output=True, text=True, timeout=60, check=True)
+    return done.stderr.splitlines()
+
+
+def test_json_is_one_object_a_line() -> None:
+    """Also what libraries log, and a traceback; each with time, level and process."""
+    own, library, failed = map(json.loads, lines("json"))
+    assert [("info", "event.accepted", 1, True), ("warning", "it is late", None, None)] == [
+        (line["level"], line["event"], line.get("id"), line.get("held")) for line in (own, library)
+    ]
+    assert ("huey", True) == (library["logger"], failed["exception"].endswith("ZeroDivisionError: division by zero"))
+    for line in (own, library, failed):
+        assert ("worker", own["pid"], True) == (line["process"], line["pid"], line["timestamp"].endswith("Z"))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_text_begins_with_what_each_line_has(number: int) -> None:
+    """Time, level and process, then the event."""
+    line = lines("text")[number]
+    names = [part.partition("=")[0] for part in line.split()[:5]]
+    assert ["timestamp", "level", "process", "pid", "event"] == names

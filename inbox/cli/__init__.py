@@ -20,6 +20,7 @@ _MODULES = {
     "doctor": "doctor",
     "alarms": "alarms",
     "run": "processes",
+    "reload": "processes",
     "serve": "processes",
     "worker": "processes",
     "deploy": "deploy",
@@ -80,11 +81,12 @@ class _Group(click.Group):
     envvar="INBOX_CONFIG",
     help="inbox.toml to use; default: INBOX_CONFIG, else the one in this folder.",
 )
-@click.option("--log-level", type=click.Choice(log.LEVELS), default="info", envvar="INBOX_LOG_LEVEL", show_default=True)
-def main(config: Path | None, log_level: str) -> None:
+@click.option("--log-level", type=click.Choice(log.LEVELS), default="info", envvar=log.LEVEL, show_default=True)
+@click.option("--log-format", type=click.Choice(log.FORMATS), default="text", envvar=log.FORMAT, show_default=True)
+def main(config: Path | None, log_level: str, log_format: str) -> None:
     """Receive webhooks, keep them, run handlers on them, and run them again."""
     os.umask(0o077)
-    os.environ["INBOX_LOG_LEVEL"] = log_level
+    os.environ[log.LEVEL], os.environ[log.FORMAT] = log_level, log_format
     if config is not None:
         os.environ["INBOX_CONFIG"] = str(config.absolute())
-    log.configure(log_level)
+    log.configure(log_level, log_format)

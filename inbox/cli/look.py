@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inbox.cli.identity import Identity
 from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.cli.times import Moment
@@ -63,7 +64,10 @@ def sources(providers: bool, as_json: bool) -> None:
     rows = source_rows(opened())
     if as_json:
         return dump(rows)
-    shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS)
+    shown = ("source", "provider", "address", "events", "last_event_at", *COUNTS, "secret_matched")
+    for row in rows:
+        matched = (f"{found['secret']}: {found['last_matched_at'] or 'never'}" for found in row["secrets"])
+        row["secret_matched"] = ", ".join(matched)
     table(rows, shown, empty="No source is configured: add a [sources.NAME] table to inbox.toml.")
 
 
@@ -87,9 +91,17 @@ def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
                 "last_event_at": instant(row.get("last_event_at")),
                 **{key: row.get(key, 0) for key in COUNTS},
                 "last_refusal_at": instant(row.get("last_refusal_at")),
+                "secrets": _secrets(runtime, name, row.get("matches", {})),
             }
         )
     return rows
+
+
+def _secrets(runtime: Runtime, name: str, matches: dict[int, float]) -> list[dict[str, Any]]:
+    """Return when each secret matched last, by its place in `secrets`; one that never did may go."""
+    source = runtime.settings.sources.get(name)
+    numbers = range(1, len(source.secrets) + 1) if source is not None else sorted(matches)
+    return [{"secret": number, "last_matched_at": instant(matches.get(number))} for number in numbers]
 
 
 @click.command()
@@ -162,12 +174,15 @@ def event_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("event_id", metavar="ID", type=int)
+@click.argument("identity", metavar="ID", type=Identity())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object in an array.")
 @click.option("--raw", is_flag=True, help="Print the body's bytes and nothing else.")
-def show(event_id: int, as_json: bool, raw: bool) -> None:
-    """Show one event: what came, what verified it, and what its handlers did."""
+def show(identity: int | str, as_json: bool, raw: bool) -> None:
+    """Show one event: what came, what verified it, and what its handlers did. ID may be an Inbox-Request-Id."""
     runtime = opened()
+    event_id = runtime.archive.find(identity) if isinstance(identity, str) else identity
+    if event_id is None:
+        return _show_refusal(runtime, str(identity), as_json)
     event = runtime.archive.event(event_id)
     if raw:
         return click.echo(runtime.archive.request(event_id).body, nl=False)
@@ -177,6 +192,19 @@ def show(event_id: int, as_json: bool, raw: bool) -> None:
     _print_event(event_row(event), body)
     if kept := event["kept"]:
         click.echo(safe(f"\nkept by {kept['who']} since {instant(kept['at'])}: {kept['why'] or 'no reason given'}"))
+
+
+def _show_refusal(runtime: Runtime, identity: str, as_json: bool) -> None:
+    """Print what is remembered of a request that was refused. Raises NotFound."""
+    rows = _refusals(runtime, None, 1, identity)
+    if not rows:
+        hint = "the log has the id of an event's copies, and of refusals that are forgotten"
+        raise NotFound(f"no event and no refusal has the request id {identity}; {hint}")
+    if as_json:
+        return dump(rows)
+    click.echo("refused")
+    for key in ("at", "source", "code", "reason", "diagnosis", "method", "remote", "size", "request_id"):
+        click.echo(f"{key.replace('_', ' '):<13} {safe(rows[0][key])}")
 
 
 def _body(runtime: Runtime, event_id: int) -> str | None:
@@ -210,6 +238,7 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
         "body_digest",
         "duplicates",
         "conflict_of",
+        "request_id",
     ):
         if shown[key] not in (None, ""):
             click.echo(f"{key.replace('_', ' '):<13} {safe(shown[key])}")
@@ -248,10 +277,16 @@ def _pretty(body: str | None) -> str:
 @as_json
 def refusals(source: str | None, limit: int, as_json: bool) -> None:
     """List what was not accepted, newest first, with what is probably wrong."""
-    rows = [{**row, "at": instant(row["at"])} for row in opened().archive.refusals(source, limit)]
+    rows = _refusals(opened(), source, limit)
     if as_json:
         return dump(rows)
-    table(rows, ("id", "at", "source", "code", "reason", "diagnosis", "remote"), empty="Nothing was refused.")
+    shown = ("id", "at", "source", "code", "reason", "diagnosis", "remote", "request_id")
+    table(rows, shown, empty="Nothing was refused.")
+
+
+def _refusals(runtime: Runtime, source: str | None, limit: int, request_id: str | None = None) -> list[dict[str, Any]]:
+    found = runtime.archive.refusals(source, limit, request_id=request_id)
+    return [{**row, "at": instant(row["at"])} for row in found]
 
 
 COMMANDS = (sources, handlers, events, show, refusals)

@@ -1,13 +1,16 @@
-"""`run`, `serve` and `worker`: the processes."""
+"""`run`, `serve` and `worker`: the processes; `reload`: what they are to read again."""
 
 import os
 import signal
+from operator import attrgetter
 
 import click
 import structlog
 
 from inbox import listener, preflight, supervisor
-from inbox.log import configure
+from inbox.config import FILE, Settings, load, locate
+from inbox.log import FORMAT, LEVEL, configure, label
+from inbox.reloading import Reloading, place, reload
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
@@ -17,6 +20,7 @@ log = structlog.get_logger("inbox.cli")
 @click.command()
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
+    label("supervisor")
     runtime, inherited = Runtime.from_environment(), _inherited()
     preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
@@ -28,10 +32,40 @@ def run() -> None:
             supervisor.command("serve"),
             environment=listener.pass_on(inherited),
             files=[] if inherited is None else [inherited],
+            renewal=signal.SIGHUP,
         ),
         supervisor.Child("worker", supervisor.command("worker")),
     ]
-    supervisor.supervise(children, shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5)
+    supervisor.supervise(
+        children,
+        shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
+        reloading=Reloading(
+            place(runtime.settings.database), supervisor.command("check"), lambda: _fixed(runtime.settings)
+        ),
+    )
+
+
+_FIXED = (
+    "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
+    "server.tls_key", "worker.shutdown_timeout",
+)  # fmt: skip
+
+
+def _fixed(before: Settings) -> str:
+    """Return which settings are not as they were, of those that only a restart can change."""
+    now = load(locate(os.environ))
+    changed = [key for key in _FIXED if attrgetter(key)(before) != attrgetter(key)(now)]
+    return f"{FILE}: {', '.join(changed)}: changed by a restart of `inbox run`, not by a reload" if changed else ""
+
+
+@click.command("reload")
+def reload_() -> None:
+    """Have `inbox run` take over settings, secrets, schemas and handlers; exit 1 if something is wrong with them."""
+    problem = reload(place(load(locate(os.environ)).database))
+    if problem:
+        click.echo(f"inbox: not reloaded, what was read before stays in use: {problem}", err=True)
+        raise click.exceptions.Exit(1)
+    click.echo("Nothing is wrong: receiver and worker take it over.")
 
 
 @click.command()
@@ -39,6 +73,7 @@ def serve() -> None:
     """Run the receiver alone."""
     from inbox import server
 
+    label("receiver")
     runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
         preflight.check_start(runtime, inherited=inherited is not None)
@@ -53,13 +88,14 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
 
+    label("worker")
     _end_with_supervisor()
-    configure(os.environ.get("INBOX_LOG_LEVEL", "info"), collect=True)
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
     settings = runtime.settings.worker
-    log.info("worker.starting", processes=settings.processes, pid=os.getpid())
+    log.info("worker.starting", processes=settings.processes)
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
 
 
@@ -86,4 +122,4 @@ def _end_with_supervisor() -> bool:
     return True
 
 
-COMMANDS = (run, serve, worker)
+COMMANDS = (run, reload_, serve, worker)

@@ -217,20 +217,27 @@ class Archive(Protocol):
         """Return one event with its headers, deliveries and attempts. Raises NotFound."""
         ...
 
+    def find(self, request_id: str) -> int | None:
+        """Return the id of the event that came with this request, None if none did."""
+        ...
+
     def request(self, event_id: int) -> Request:
         """Return the request as it is stored. Raises NotFound."""
         ...
 
     def sources(self) -> list[dict[str, Any]]:
-        """Return one row per source that has events, refusals or held requests: counts, and times of the last."""
+        """Return one row per source that has events, refusals or held requests: counts, and times of the last.
+
+        `matches` is when each secret matched last, to the minute, by its number, counted from 1.
+        """
         ...
 
     def backlog(self) -> dict[str, int]:
         """Return how many deliveries have not ended, by handler name."""
         ...
 
-    def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
-        """Return refusals, newest first."""
+    def refusals(self, source: str | None, limit: int, *, request_id: str | None = None) -> list[dict[str, Any]]:
+        """Return refusals, newest first; with `request_id` only that of this request."""
         ...
 
     def handlers(self) -> list[HandlerSpec]:

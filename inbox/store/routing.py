@@ -11,6 +11,7 @@ class Head:
     id: int
     source: str
     type: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 import json
 from typing import Any, NamedTuple
 
-import structlog
-
 from inbox.errors import InboxError, Invalid, MethodNotAllowed, Refused, StoreError, TooSlow
 from inbox.ingest import Answer
 from inbox.web.statuses import RETRY_AFTER, STATUSES
 
-log = structlog.get_logger("inbox.web")
+REQUEST_ID = "Inbox-Request-Id"
+"""The header of each answer that leads to the log, and to what was stored."""
 
 
 class Response(NamedTuple):
@@ -25,11 +24,10 @@ def accepted(answer: Answer) -> Response:
     return _json(answer.http_status, {"status": answer.status, "id": answer.id})
 
 
-def refused(error: InboxError, path: str) -> Response:
+def refused(error: InboxError) -> Response:
     """Return what is said of a request that was not stored."""
     status = STATUSES[type(error)]
     if isinstance(error, StoreError):
-        log.error("store.unavailable", error=str(error), path=path)
         return _json(status, {"error": "unavailable"}, ("Retry-After", str(RETRY_AFTER)))
     assert isinstance(error, Refused)
     content: dict[str, Any] = {"error": error.code}
@@ -44,9 +42,8 @@ def refused(error: InboxError, path: str) -> Response:
     return _json(status, content)
 
 
-def failed(error: Exception, path: str) -> Response:
-    """Return what is said when nobody thought of it; nothing was acknowledged, and the log has the traceback."""
-    log.error("request.failed", path=path, exc_info=error)
+def failed() -> Response:
+    """Return what is said when nobody thought of it."""
     return _json(500, {"error": "internal_error"})
 
 

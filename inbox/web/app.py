@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import cast
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -18,6 +17,7 @@ from inbox.web import answers
 from inbox.web.address import address
 from inbox.web.body import FORGOTTEN
 from inbox.web.health import Lookout, Probe, add_pages
+from inbox.web.lines import Lines
 from inbox.web.room import Room, Stay
 
 CHUNK = 65_536
@@ -35,7 +35,7 @@ def create_app(
     """
     room, lookout = Room(server), lookout or Probe(receiver.probe)
     app = create_pages(server, lookout, room)
-    app.before_request(_receive(receiver, room, lookout))
+    app.before_request(_receive(receiver, room, lookout, Lines()))
     return app
 
 
@@ -49,14 +49,13 @@ def create_pages(server: ServerSettings, lookout: Lookout, room: Room) -> Flask:
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     add_pages(app, lookout, room, server.metrics)
-    app.register_error_handler(InboxError, _refused)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, lambda error: _response(answers.failed(error, request.path)))
+    app.register_error_handler(Exception, partial(_failed, Lines()))
     app.after_request(_leave_nothing)
     return app
 
 
-def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[[], Response | None]:
+def _receive(receiver: Receiver, room: Room, lookout: Lookout, lines: Lines) -> Callable[[], Response | None]:
     """Return what answers `/in/…`, with any method; a request enters the room when its body is to be read."""
 
     def receive() -> Response | None:
@@ -65,17 +64,31 @@ def _receive(receiver: Receiver, room: Room, lookout: Lookout) -> Callable[[], R
             return None
         source, path = found
         begun, stay = time.perf_counter(), Stay(room)
+        asked = Request(id=receiver.request_id())
         try:
-            answer = receiver.accept(source, _request(path), partial(_read, stay))
+            asked = _request(path, asked.id)
+            answer = receiver.accept(source, asked, partial(_read, stay))
+            made = answers.accepted(answer)
+            lines.accepted(source, asked, answer, begun)
+        except InboxError as error:
+            made = answers.refused(error)
+            lines.refused(source, asked, error, made.status, begun)
+        except HTTPException:  # the connection is gone
+            raise
+        except Exception as error:
+            made = answers.failed()
+            lines.failed(asked, error, request.path, begun)
         finally:
             stay.end()
             lookout.answered(source, time.perf_counter() - begun)
-        return _response(answers.accepted(answer))
+        response = _response(made)
+        response.headers[answers.REQUEST_ID] = asked.id
+        return response
 
     return receive
 
 
-def _request(path: str) -> Request:
+def _request(path: str, identity: str) -> Request:
     """Return the request without its body, which stays on the wire until the Receiver asks for it."""
     environ = request.environ
     return Request(
@@ -84,6 +97,7 @@ def _request(path: str) -> Request:
         query=environ.get("QUERY_STRING", ""),
         headers=tuple((header_name(name), value) for name, value in request.headers.items()),
         remote=environ.get("REMOTE_ADDR") or "",
+        id=identity,
     )
 
 
@@ -126,8 +140,9 @@ def _leave_nothing(response: Response) -> Response:
     return response
 
 
-def _refused(error: Exception) -> Response:
-    return _response(answers.refused(cast("InboxError", error), request.path))
+def _failed(lines: Lines, error: Exception) -> Response:
+    lines.failed(Request(), error, request.path, time.perf_counter())
+    return _response(answers.failed())
 
 
 def _http_error(error: Exception) -> Response:

@@ -19,14 +19,16 @@ from inbox.ingest import Answer, Flow, ReadBody, Receiver
 from inbox.models import NewEvent, Refusal, Request, Stored, header_name
 from inbox.store.base import Inlet
 from inbox.web.address import address, forwarded
-from inbox.web.answers import Response, accepted, failed, refused
+from inbox.web.answers import REQUEST_ID, Response, accepted, failed, refused
 from inbox.web.body import Body
+from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
 from inbox.web.room import Room, Stay
 
 LARGE = 32_768
 """Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
 
+_REQUEST_ID = REQUEST_ID.lower().encode()
 TICK = 0.05
 """Seconds between two looks for those whose time is up."""
 
@@ -59,6 +61,7 @@ class Front:
         self._room = room
         self._closing = closing
         self._answered = answered
+        self._lines = Lines()
         self._pages = WSGIMiddleware(pages, workers=server.threads)  # type: ignore[arg-type]
         self._threads = ThreadPoolExecutor(server.threads, "large")
         self._written: Mailbox | None = None
@@ -69,7 +72,9 @@ class Front:
             await self._live(receive, send)
         elif found := address(scope["path"]):
             begun = time.perf_counter()
-            await self._respond(await self._answer(*found, scope, receive), send)
+            identity = self._receiver.request_id()
+            response = await self._answer(*found, scope, receive, identity=identity, begun=begun)
+            await self._respond(response, identity, send)
             self._answered(found[0], time.perf_counter() - begun)
         else:
             await self._show(scope, receive, send)
@@ -87,6 +92,7 @@ class Front:
         while True:
             await asyncio.sleep(TICK)
             self._inlet.give_up_late()
+            self._lines.look()
 
     async def _show(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the pages answer. They read no body: it would keep their thread for as long as its sender likes."""
@@ -97,16 +103,22 @@ class Front:
         bare = {**scope, "headers": headers, "query_string": b""}
         await self._pages(bare, _nothing, self._politely(send))  # type: ignore[arg-type]
 
-    async def _answer(self, name: str, path: str, scope: Scope, receive: Receive) -> Response:
-        body = Body(receive, self._server.body_timeout)
+    async def _answer(
+        self, name: str, path: str, scope: Scope, receive: Receive, *, identity: str, begun: float
+    ) -> Response:
+        body, request = Body(receive, self._server.body_timeout), Request(id=identity)
         try:
-            request = request_of(scope, path, self._server.trusted_proxies)
+            request = request_of(scope, path, self._server.trusted_proxies, identity)
             body.announced(request)
-            return accepted(await self._go(self._receiver.flow(name, request), body))
+            answer = await self._go(self._receiver.flow(name, request), body)
+            self._lines.accepted(name, request, answer, begun)
+            return accepted(answer)
         except InboxError as error:
-            response = refused(error, scope["path"])
+            response = refused(error)
+            self._lines.refused(name, request, error, response.status, begun)
         except Exception as error:
-            response = failed(error, scope["path"])
+            response = failed()
+            self._lines.failed(request, error, scope["path"], begun)
         await body.forget()
         return response
 
@@ -142,9 +154,10 @@ class Front:
         """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, step)
 
-    async def _respond(self, response: Response, send: Send) -> None:
+    async def _respond(self, response: Response, identity: str, send: Send) -> None:
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]
         headers += [(name.lower().encode(), value.encode()) for name, value in response.headers]
+        headers.append((_REQUEST_ID, identity.encode()))
         await self._politely(send)({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
@@ -161,7 +174,7 @@ class Front:
         return last
 
 
-def request_of(scope: Scope, path: str, proxies: int) -> Request:
+def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Request:
     """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -175,6 +188,7 @@ def request_of(scope: Scope, path: str, proxies: int) -> Request:
         query=scope["query_string"].decode("latin-1"),
         headers=tuple(headers.items()),
         remote=forwarded(headers.get("x-forwarded-for", ""), proxies) or remote,
+        id=identity,
     )
 
 

@@ -33,14 +33,38 @@ def older(path: Path) -> None:
             connection.execute(f"ALTER TABLE deliveries DROP COLUMN {column}")
         for trigger in ("events_added", "events_changed", "events_removed"):
             connection.execute(f"DROP TRIGGER {trigger}")
-        for index in ("attempts_source", "events_bodies", "events_bodiless", "events_stripped", "events_kind"):
+        for index in (
+            "attempts_source",
+            "events_bodies",
+            "events_bodiless",
+            "events_stripped",
+            "events_kind",
+            "events_request",
+            "events_subject",
+        ):
             connection.execute(f"DROP INDEX {index}")
         connection.execute("CREATE INDEX events_source ON events (source, id)")
         connection.execute("CREATE INDEX events_status ON events (status, id)")
-        for column in ("body_pruned_at", "pruned_at"):
+        for column in ("body_pruned_at", "pruned_at", "subject", "erased_at"):
             connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
-        for table in ("keeps", "counts", "processes", "alarms", "alarm_changes", "notices", "kinds", "spans"):
+        for table in (
+            "keeps",
+            "counts",
+            "processes",
+            "alarms",
+            "alarm_changes",
+            "notices",
+            "kinds",
+            "spans",
+            "matches",
+            "seal",
+            "erasures",
+        ):
             connection.execute(f"DROP TABLE {table}")
+        for table in ("bodies", "held"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN seal")
+        for table in ("events", "refusals", "held"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN request_id")
         for column in ("together", "source"):
             connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")

@@ -259,3 +259,36 @@ def test_every_status_can_be_asked_for(inbox: Inbox, cli: Cli) -> None:
     """The words of the design."""
     assert all(status in cli("events", "--help").stdout for status in EVENT_STATUSES)
     assert NOW == inbox.clock()
+
+
+def test_show_finds_by_request_id(inbox: Inbox, cli: Cli) -> None:
+    """What a sender has in his `Inbox-Request-Id` leads to the event, or to why there is none."""
+    event, refusal = "r" + "1" * 23, "r" + "2" * 23
+    inbox.accept("roomz", inbox.signed("roomz").replace(id=event))
+    refuse(inbox, id=refusal)
+    assert [(1, event)] == [(row["id"], row["request_id"]) for row in cli.json("show", event)]
+    assert [event] == [row["request_id"] for row in cli.json("events")]
+    assert f"request id    {event}" in cli("show", event).stdout.splitlines()
+    assert ("refused", True) == (
+        (found := cli("show", refusal).stdout.splitlines())[0],
+        f"request id    {refusal}" in found,
+    )
+    assert [refusal] == [row["request_id"] for row in cli.json("show", refusal)]
+    assert refusal in cli("refusals").stdout
+    unknown = cli("show", "r" + "3" * 23, code=1)
+    assert "no event and no refusal has the request id r333" in unknown.output
+    cli("show", "r3", code=2)
+
+
+def test_sources_tell_which_secret_matched_last(inbox: Inbox, tmp_path: Path, cli: Cli) -> None:
+    """By its place in `secrets` and to the minute; one that never matched, or long ago, can go."""
+    settings = tmp_path / "inbox.toml"
+    settings.write_text(settings.read_text().replace('RET"]', 'RET", "file:old"]', 1))
+    (tmp_path / "old").write_text("old secret")
+    inbox.receive("roomz")
+    inbox.advance(130)
+    inbox.receive("roomz", {"id": "two", "type": "x"})
+    found = {row["source"]: row["secrets"] for row in cli.json("sources")}
+    first = {"secret": 1, "last_matched_at": "2026-01-01T00:02:00.000Z"}
+    assert {"open": [], "roomz": [first, {"secret": 2, "last_matched_at": None}]} == found
+    assert "1: 2026-01-01T00:02:00.000Z, 2: never" in cli("sources").stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.errors import StoreUnavailable
 from inbox.store.base import Outcome
 from tests.conftest import PROJECT
 from tests.store.stores import SqliteStore, claimed, event, in_processes, invalid, refusal, routed
@@ -109,6 +110,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from tests.store.stores import SqliteStore, claimed, event, refusal, routed
+from inbox.errors import StoreUnavailable
 from inbox.store.base import Outcome
 store = SqliteStore(Path(sys.argv[1]))
 for number in range(10**6):
@@ -151,3 +153,21 @@ def test_counts_are_right_after_kill_9_of_two_writers(store: SqliteStore) -> Non
         totals["m.f", "ended:succeeded"],
         sum(totals.get(("m.f", name), 0) for name in ("handler/0.01", "handler/inf")),
     )
+
+
+def test_each_secret_has_the_minute_of_its_last_match(store: SqliteStore) -> None:
+    """Duplicates count, what comes late does not set it back, and refusals do not matter."""
+    for key, secret, at in (("a", 0, 600.0), ("a", 1, 725.0), ("b", 1, 650.0), ("c", None, 900.0)):
+        store.inlet.add_event(replace(event(key), secret=secret, received_at=at))
+    (row,) = store.archive.sources()
+    assert {1: 600.0, 2: 720.0} == row["matches"]
+
+
+def test_a_match_that_was_not_stored_is_not_known(impatient: SqliteStore) -> None:
+    """The store was locked: the next match of the same minute is written."""
+    impatient.inlet.add_event(event("first"))
+    new = replace(event("second"), secret=0, received_at=600.0)
+    with impatient.locked(), pytest.raises(StoreUnavailable):
+        impatient.inlet.add_event(new)
+    impatient.inlet.add_event(new)
+    assert {1: 600.0} == impatient.archive.sources()[0]["matches"]

@@ -68,6 +68,7 @@ READS: dict[str, Call] = {
     "Archive.events": lambda store: store.archive.events(Filter(), 10),
     "Archive.count": lambda store: store.archive.count(Filter()),
     "Archive.event": lambda store: store.archive.event(1),
+    "Archive.find": lambda store: store.archive.find("r1"),
     "Archive.request": lambda store: store.archive.request(1),
     "Archive.sources": lambda store: store.archive.sources(),
     "Archive.backlog": lambda store: store.archive.backlog(),

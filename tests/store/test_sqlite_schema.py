@@ -41,6 +41,7 @@ TABLES = [
     "held",
     "keeps",
     "kinds",
+    "matches",
     "notices",
     "probes",
     "processes",
@@ -52,7 +53,8 @@ TABLES = [
 INDEXES = [
     "attempts_delivery", "attempts_source", "deliveries_parked", "deliveries_running", "deliveries_waiting",
     "events_bodies", "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind",
-    "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_expires", "held_source",
+    "events_request", "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_expires",
+    "held_source",
     "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
@@ -216,6 +218,7 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "count of a status": ("archive", lambda store: store.archive.count(Filter(status="dead"))),
     "event": ("archive", lambda store: store.archive.event(1)),
     "backlog of events": ("watch", lambda store: store.watch.look(1.0, 1.0)),
+    "event of a request": ("archive", lambda store: store.archive.find("r1")),
     "backlog": ("archive", lambda store: store.archive.backlog()),
     "live delivery": ("archive", lambda store: store.archive.replay(1, "m.f", can_run=True, replay_id=1, at=1.0)),
     "replay": ("archive", lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=1.0)),

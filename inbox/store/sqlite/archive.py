@@ -16,7 +16,7 @@ from inbox.store.sqlite.work import make_delivery, settle
 
 _COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
-conflict_of, duplicates, last_duplicate_at, body_pruned_at, erased_at
+conflict_of, duplicates, last_duplicate_at, body_pruned_at, erased_at, request_id
 """
 _BODY = "SELECT method, path, query, headers, remote, body, seal FROM bodies WHERE event_id = ?"
 _DELIVERIES = """
@@ -50,7 +50,9 @@ _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("events", "quarantined", "conflicts", "dead", "duplicates", "refusals", "held"), 0),
     **dict.fromkeys(("last_event_at", "last_refusal_at")),
 }
-_REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size FROM refusals"
+_REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size, request_id FROM refusals"
+# The second condition is that of the index: events from before there were request ids are not in it.
+_FIND = "SELECT id FROM events WHERE request_id = ? AND request_id <> ''"
 _HEAD = "SELECT status, body_pruned_at, erased_at FROM events WHERE id = ?"
 # A delivery of this handler that has not ended: it is made due rather than doubled.
 _LIVE = """
@@ -114,6 +116,11 @@ class SqliteArchive:
         except (Erased, Unreadable) as error:
             return event | {"unreadable": str(error)}
 
+    def find(self, request_id: str) -> int | None:
+        """See Archive."""
+        rows = self._connection.rows(_FIND, (request_id,))
+        return rows[0]["id"] if rows else None
+
     def request(self, event_id: int) -> Request:
         """See Archive."""
         rows = self._connection.rows(_BODY, (event_id,))
@@ -126,21 +133,25 @@ class SqliteArchive:
         """See Archive."""
         with self._connection.snapshot():
             parts = [self._connection.rows(sql) for sql in (_SOURCES, _REFUSED, _HELD)]
+            matched = self._connection.rows("SELECT source, secret, at FROM matches ORDER BY source, secret")
         found: dict[str, dict[str, Any]] = {}
         for row in (row for part in parts for row in part):
             found[row["source"]] = {**found.get(row["source"], _NOTHING), **dict(row)}
-        return [found[name] for name in sorted(found)]
+        matches: dict[str, dict[int, float]] = {}
+        for row in matched:
+            matches.setdefault(row["source"], {})[row["secret"]] = row["at"]
+        return [{**found[name], "matches": matches.get(name, {})} for name in sorted(found)]
 
     def backlog(self) -> dict[str, int]:
         """See Archive."""
         return {row["handler"]: row["waiting"] for row in self._connection.rows(_BACKLOG)}
 
-    def refusals(self, source: str | None, limit: int) -> list[dict[str, Any]]:
+    def refusals(self, source: str | None, limit: int, *, request_id: str | None = None) -> list[dict[str, Any]]:
         """See Archive."""
-        where = "WHERE source = :source" if source is not None else ""
-        rows = self._connection.rows(
-            f"{_REFUSALS} {where} ORDER BY id DESC LIMIT :limit", {"source": source, "limit": limit}
-        )
+        wanted = {"source": source, "request_id": request_id}
+        clauses = [f"{name} = :{name}" for name, value in wanted.items() if value is not None]
+        which = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+        rows = self._connection.rows(f"{_REFUSALS} {which} ORDER BY id DESC LIMIT :limit", {**wanted, "limit": limit})
         return [{**dict(row), **self._sealer.open_refusal(row)} for row in rows]
 
     def handlers(self) -> list[HandlerSpec]:
@@ -151,7 +162,7 @@ class SqliteArchive:
         """See Archive."""
         sql = "SELECT * FROM held WHERE source = ? AND id > ? ORDER BY id LIMIT ?"
         rows = self._connection.rows(sql, (source, after, limit))
-        return [(row["id"], row["at"], self._sealer.open_held(row)) for row in rows]
+        return [(row["id"], row["at"], self._sealer.open_held(row).replace(id=row["request_id"])) for row in rows]
 
     def list_held(self, source: str | None) -> list[dict[str, Any]]:
         """See Archive."""

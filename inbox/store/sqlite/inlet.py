@@ -11,21 +11,22 @@ from inbox.models import NewEvent, Refusal, Stored
 from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_batch
+from inbox.store.sqlite.matches import Matches
 from inbox.store.sqlite.refused import RefusalLimits, put_refusal, usual
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.sealed import Seal
 from inbox.timings import Observe, unobserved
 
 FOREVER = 1e15
-COLUMNS, BODY_COLUMNS = 14, 8
+COLUMNS, BODY_COLUMNS = 15, 8
 
 Item: TypeAlias = NewEvent | Refusal | None
 
 # One statement decides between concurrent copies: the unique index events_key lets only one of them in.
 _COLUMNS = """source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations, bound,
-               subject, retired"""
+               subject, request_id, retired"""
 _NEW = "ON CONFLICT (source, key) WHERE conflict_of IS NULL AND retired = 0 DO NOTHING"
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 13)}) {_NEW} RETURNING id"
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 14)}) {_NEW} RETURNING id"
 _INSERT_BODY = "INSERT INTO bodies (event_id, method, path, query, headers, remote, body, seal) VALUES "
 # Many at once, with ids that follow the last one: only one transaction writes at a time.
 _LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
@@ -56,8 +57,8 @@ ORDER BY id LIMIT 1
 """
 _INSERT_CONFLICT = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by, violations,
-                    bound, subject, conflict_of)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    bound, subject, request_id, conflict_of)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (conflict_of, content_digest) WHERE conflict_of IS NOT NULL DO NOTHING
 RETURNING id
 """
@@ -84,6 +85,7 @@ class SqliteInlet:
         self._refusal_limits = refusal_limits
         self._connection = connection
         self._space = space
+        self._matches = Matches()
         self._commit: GroupCommit[Item, Stored | bool] = GroupCommit(
             self._write, limit=limit, patience=patience, max_bytes=max_bytes, size=_size
         )
@@ -125,6 +127,8 @@ class SqliteInlet:
                 stored.pop(id(item)) if id(item) in stored else self._put(connection, item, seal) for item in items
             ]
             tally_batch(connection, items, results)
+            matched = self._matches.put(connection, items)
+        self._matches.committed(matched)
         self._observe("commit", "", time.perf_counter() - begun)
         self._observe("batch", "", len(items))
         return results
@@ -251,6 +255,7 @@ def _row(event: NewEvent, seal: Seal) -> tuple[object, ...]:
         _violations(event, seal),
         event.bound,
         seal.subject(event),
+        event.request.id,
     )
 
 

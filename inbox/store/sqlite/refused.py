@@ -20,16 +20,16 @@ def usual(source: str) -> tuple[int, int]:
 
 
 _INSERT_REFUSAL = """
-INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO refusals (source, at, code, reason, diagnosis, method, remote, headers, size, bytes, request_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals WHERE source = ?"
 _FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
 
 _COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
 _HOLD = """
-INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -56,6 +56,7 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
             headers,
             refusal.size,
             size,
+            refusal.request_id,
         ),
     )
     number, total = connection.execute(_COUNT_REFUSALS, (refusal.source,)).fetchone()
@@ -71,5 +72,5 @@ def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held, seal: Se
     there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
     if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
         return False
-    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size))
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id))
     return True

@@ -15,6 +15,7 @@ nor deliveries and is not listed, but copies of it are recognised, until it goes
 A sealed body or held request has `seal`: the number of the key that opens it, or the length of the body that was held.
 seal        which file of keys belongs to this database; see `keys`
 erasures    who destroyed the content of events, when, why, and of how many
+matches: which secret of a source, counted from 1, matched last and when
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 """
 
@@ -22,7 +23,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import alarms, counts, listing
+from inbox.store.sqlite import alarms, counts, listing, matches, sealed
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -169,6 +170,7 @@ KNOWN = (
     "0006_claimed_together",
     "0007_listing",
     "0008_seal",
+    "0009_request_ids",
 )
 
 
@@ -237,27 +239,16 @@ def _listing(database: Database) -> None:
         database.conn.execute(statement)
 
 
-_SEAL = """
-ALTER TABLE bodies ADD COLUMN seal INTEGER;
-ALTER TABLE held ADD COLUMN seal INTEGER;
-ALTER TABLE events ADD COLUMN subject BLOB;
-ALTER TABLE events ADD COLUMN erased_at REAL;
-CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
-CREATE TABLE seal (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL) STRICT;
-CREATE TABLE erasures (
-    id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    at        REAL NOT NULL,
-    who       TEXT NOT NULL,
-    why       TEXT NOT NULL,
-    selection TEXT NOT NULL,
-    events    INTEGER NOT NULL
-) STRICT
-"""
-
-
 @migrations(name="0008_seal")
 def _seal(database: Database) -> None:
-    for statement in _SEAL.split(";"):
+    for statement in sealed.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0009_request_ids")
+def _request_ids(database: Database) -> None:
+    """Let an answer lead to what was stored, and a source tell which of its secrets matched last."""
+    for statement in matches.TABLES.split(";"):
         database.conn.execute(statement)
 
 

@@ -14,6 +14,23 @@ from inbox.store.sqlite.keys import Kept
 if TYPE_CHECKING:
     from inbox.store.sqlite.cipher import Master
 
+TABLES = """
+ALTER TABLE bodies ADD COLUMN seal INTEGER;
+ALTER TABLE held ADD COLUMN seal INTEGER;
+ALTER TABLE events ADD COLUMN subject BLOB;
+ALTER TABLE events ADD COLUMN erased_at REAL;
+CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
+CREATE TABLE seal (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL) STRICT;
+CREATE TABLE erasures (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        REAL NOT NULL,
+    who       TEXT NOT NULL,
+    why       TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    events    INTEGER NOT NULL
+) STRICT
+"""
+
 HIDDEN = "(sealed: what was found there is not kept)"
 MARK = "sealed:"
 """What a sealed text begins with; JSON never does."""

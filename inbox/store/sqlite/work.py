@@ -57,7 +57,7 @@ UPDATE deliveries SET status = 'pending', token = NULL, worker = NULL, lease_unt
 WHERE id = ? AND token = ? AND status = 'running' RETURNING id
 """
 _EVENT = """
-SELECT source, type, key, received_at, method, path, query, headers, remote, body, seal
+SELECT source, type, key, received_at, request_id, method, path, query, headers, remote, body, seal
 FROM events JOIN bodies ON bodies.event_id = events.id WHERE events.id = ?
 """
 _HEARTBEAT = """
@@ -120,7 +120,7 @@ class SqliteWork:
 
     def heads(self, limit: int) -> list[Head]:
         """See Work."""
-        sql = "SELECT id, source, type FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
+        sql = "SELECT id, source, type, request_id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
         return [Head(*row) for row in self._connection.rows(sql, (limit,))]
 
     def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:
@@ -251,7 +251,7 @@ def _claim(
         type=event["type"],
         key=event["key"],
         received_at=event["received_at"],
-        request=request,
+        request=request.replace(id=event["request_id"]),
     )
 
 

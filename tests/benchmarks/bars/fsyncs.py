@@ -55,6 +55,6 @@ def counted(table: str) -> int:
 def _end_tracee(folder: Path) -> None:
     """Ask the receiver itself to end: strace then writes its table and ends, too."""
     log = (folder / "run-0.log").read_text()
-    pids = re.findall(r"event=receiver\.starting.*?pid=(\d+)", log)
+    pids = re.findall(r"pid=(\d+) event=receiver\.starting", log)
     subprocess.run(["kill", "-TERM", pids[-1]], check=True)
     subprocess.run(["tail", "--pid", pids[-1], "-f", "/dev/null"], timeout=30, check=False)
