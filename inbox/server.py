@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from granian import Granian
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces, SSLProtocols, TaskImpl
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskImpl
 from granian.log import LogLevels
 
 from inbox import drain, listener, tls
@@ -157,6 +157,7 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
         listening,
         inherited=inherited is not None,
         interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
         task_impl=TaskImpl.asyncio,  # the other one cannot be cancelled, as body_timeout does
         http=HTTPModes.http1,
         backpressure=server.connections,

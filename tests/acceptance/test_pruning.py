@@ -11,6 +11,9 @@ from inbox.store.sqlite.connection import Connection
 from tests.acceptance.place import Place, eventually
 
 EVENTS = 3 * STEP_ROWS
+BODY = """
+INSERT INTO bodies (event_id, method, path, query, headers, remote, body) VALUES (?, 'POST', '', '', '[]', '', x'7b7d')
+"""
 OLD = """
 INSERT INTO events (source, key, type, status, received_at, size, body_digest, content_digest, verified_by)
 VALUES ('roomz', ?, '', 'succeeded', 100.0, 2, ?, ?, '')
@@ -31,9 +34,7 @@ def test_a_worker_prunes_on_schedule_and_stops_in_the_middle_of_it(place: Place)
     with connection.write() as raw:
         for number in range(1, EVENTS + 1):
             raw.execute(OLD, (f"k{number}", digest, digest))
-            raw.execute(
-                "INSERT INTO bodies VALUES (?, 'POST', '', '', '[]', '', '{}')".replace("'{}'", "x'7b7d'"), [number]
-            )
+            raw.execute(BODY, [number])
     place.start("worker")
     eventually(lambda: "event=handlers.loaded" in place.log_text(), f"the worker is ready; {place.log_text()}")
     queue = Queue(place.folder / "queue.db", lambda: None)  # type: ignore[arg-type, return-value]

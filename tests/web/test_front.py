@@ -405,10 +405,10 @@ def test_error_of_the_store_that_nobody_knows_is_500(inbox: Inbox, monkeypatch: 
     assert ["third", "first"] == [event["key"] for event in inbox.events()]
 
 
-def _failing_row(event: Any) -> tuple[object, ...]:
+def _failing_row(event: Any, seal: Any) -> tuple[object, ...]:
     if event.key == "bad":
         raise sqlite3.IntegrityError("no")
-    return _row(event)
+    return _row(event, seal)
 
 
 @pytest.mark.parametrize("target", [b"/in/roomz", b"/healthz", b"/elsewhere"])
