@@ -1,7 +1,4 @@
-"""The worker's side of the SQLite store: route, claim, finish.
-
-Not fsynced: losing the last of it in a power cut means running a delivery again, which is allowed.
-"""
+"""The worker's side of the SQLite store: route, claim, finish. Not fsynced: a power cut means running one again."""
 
 import sqlite3
 from collections import Counter
@@ -14,6 +11,7 @@ from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import Attempts, attempt_counts, minute_of, tally, tally_rescue
+from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import encodable, remember, remembered
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
@@ -108,6 +106,7 @@ class SqliteWork:
 
     def __init__(self, connection: Connection, sealer: Sealer = UNSEALED) -> None:
         self._connection = connection
+        self._courtesy = Courtesy(connection)
         self._sealer = sealer
 
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
@@ -129,7 +128,7 @@ class SqliteWork:
 
     def route_all(self, events: Mapping[int, Mapping[str, bool]], at: float) -> dict[int, list[int]]:
         """See Work."""
-        with self._connection.write() as connection:
+        with self._courtesy.write() as connection:
             made = {event_id: _route(connection, event_id, names, at) for event_id, names in events.items()}
         return {event_id: deliveries for event_id, deliveries in made.items() if deliveries is not None}
 
@@ -146,7 +145,7 @@ class SqliteWork:
         values = {"at": worker.at, "steady": worker.steady, "limit": limit + 1}
         if not self._connection.rows(_NEXT, values):
             return [], False
-        with self._connection.write() as connection:
+        with self._courtesy.write() as connection:
             due = connection.execute(_NEXT, values).fetchall()
             fresh = list(takewhile(lambda row: row["attempts"] == 0, due))[:limit] or due[:1]
             claims = [_claim(connection, row["id"], worker, self._sealer, together=len(fresh) > 1) for row in fresh]
@@ -161,9 +160,9 @@ class SqliteWork:
 
     def heartbeat(self, delivery_id: int, token: str, lease_until: float, steady: float | None = None) -> bool:
         """See Work."""
-        values = (lease_until, lease_until if steady is None else steady, delivery_id, token)
+        until = lease_until if steady is None else steady
         with self._connection.write() as connection:
-            return connection.execute(_HEARTBEAT, values).fetchone() is not None
+            return connection.execute(_HEARTBEAT, (lease_until, until, delivery_id, token)).fetchone() is not None
 
     def holds(self, delivery_id: int, token: str, steady: float) -> bool:
         """See Work."""
@@ -177,7 +176,7 @@ class SqliteWork:
 
     def finish_all(self, ended: Sequence[tuple[Claimed, Outcome]], at: float) -> list[Finished]:
         """See Work."""
-        with self._connection.write() as connection:
+        with self._courtesy.write() as connection:
             return _finish_all(connection, [(claimed.id, claimed.token, outcome) for claimed, outcome in ended], at)
 
     def expire(self, at: float) -> int:
