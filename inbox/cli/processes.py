@@ -14,9 +14,6 @@ from inbox.reloading import Reloading, place, reload
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
 
-NICE = 10
-"""By how much the worker stands back where processors are scarce: what is not answered is lost, work can wait."""
-
 log = structlog.get_logger("inbox.cli")
 
 
@@ -98,7 +95,6 @@ def worker() -> None:
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
     settings = runtime.settings.worker
-    os.nice(NICE)
     log.info("worker.starting", processes=settings.processes)
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
 

@@ -143,6 +143,7 @@ class SqliteWork:
     def take(self, worker: Worker, limit: int) -> tuple[list[Claimed], bool]:
         """See Work."""
         values = {"at": worker.at, "steady": worker.steady, "limit": limit + 1}
+        self._courtesy.give_way()
         if not self._connection.rows(_NEXT, values):
             return [], False
         with self._courtesy.write() as connection:
