@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,15 +154,6 @@ class Queue:
         self._work = self.huey.task(name="work")(lambda: jobs().work())
         self._sweep = self.huey.task(name="sweep")(lambda: jobs().sweep())
         self.huey.periodic_task(crontab(minute="*"), name="sweep_every_minute")(lambda: jobs().sweep())
-
-    def event(self, event_id: int) -> None:
-        """Have an event routed."""
-        self.wake()
-
-    def events(self, event_ids: Sequence[int]) -> None:
-        """Have events routed, with one message however many they are."""
-        if event_ids:
-            self.wake()
 
     def wake(self, after: float = 0.0) -> None:
         """Have somebody look for work, `after` seconds from now; huey looks at its schedule once a second."""

@@ -180,7 +180,7 @@ class Runtime(Parts):
     @Once
     def wakes(self) -> Wakes:
         """Return how the receiver wakes the queue."""
-        return Wakes(self.queue.events)
+        return Wakes(self.queue.wake)
 
     @Once
     def registry(self) -> "Registry":

@@ -1,11 +1,10 @@
-"""Wake-ups from the receiver to the queue, many in one message, by a thread of its own.
+"""Wake-ups from the receiver to the queue, one message for many events, by a thread of its own.
 
 Nobody waits for the queue, whose file others may have locked. What is lost with the process the sweep finds.
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
@@ -13,20 +12,18 @@ log = structlog.get_logger("inbox.wakes")
 
 
 class Wakes:
-    """Called with the id of each event that is to be routed; hands those that came meanwhile to `send`, together."""
+    """Called for each event that is to be routed; calls `send` once for all that came meanwhile."""
 
-    def __init__(self, send: Callable[[Sequence[int]], None]) -> None:
+    def __init__(self, send: Callable[[], None]) -> None:
         self._send = send
-        self._ids: deque[int] = deque()
         self._mutex = threading.Lock()
         self._come = threading.Semaphore(0)
         self._told = self._ended = False
         self._thread: threading.Thread | None = None
 
     def __call__(self, event_id: int) -> None:
-        """Have an event routed soon. Never waits and never fails."""
+        """Have an event routed soon; the message need not name it. Never waits and never fails."""
         with self._mutex:
-            self._ids.append(event_id)
             if not self._told and self._have_thread():
                 self._told = True
                 self._come.release()
@@ -46,9 +43,7 @@ class Wakes:
             try:
                 thread.start()
             except RuntimeError as error:  # the next wake-up tries again
-                log.warning(
-                    "queue.wake_failed", ids=len(self._ids), error=repr(error), then="the sweep finds the events"
-                )
+                log.warning("queue.wake_failed", error=repr(error), then="the sweep finds the events")
                 return False
             self._thread = thread
         return True
@@ -57,14 +52,15 @@ class Wakes:
         while True:
             self._come.acquire()
             with self._mutex:
-                ids, self._ids, self._told = self._ids, deque(), False
-            if ids:
-                self._try(list(ids))
-            if self._ended and not self._ids:
-                return
+                told, self._told = self._told, False
+            if told:
+                self._try()
+            with self._mutex:
+                if self._ended and not self._told:
+                    return
 
-    def _try(self, ids: list[int]) -> None:
+    def _try(self) -> None:
         try:
-            self._send(ids)
+            self._send()
         except Exception as error:
-            log.warning("queue.wake_failed", ids=len(ids), error=repr(error), then="the sweep finds the events")
+            log.warning("queue.wake_failed", error=repr(error), then="the sweep finds the events")

@@ -77,7 +77,7 @@ def named(logs: list[Any], event: str) -> list[Any]:
 def test_messages_arrive_in_order_at_another_queue_object(open_queue: Callable[[], Worked]) -> None:
     """The receiver writes, the worker reads; each message once."""
     receiver, worker = open_queue(), open_queue()
-    receiver.event(42)
+    receiver.wake()
     receiver.sweep()
     assert 2 == receiver.size()
     assert ["work", "sweep"] == worker.work()
@@ -87,14 +87,13 @@ def test_messages_arrive_in_order_at_another_queue_object(open_queue: Callable[[
 def test_one_message_wakes_for_everything(open_queue: Callable[[], Worked]) -> None:
     """As long as it waits no other is added, whoever wakes; when it was taken, the next one is."""
     receiver, worker = open_queue(), open_queue()
-    receiver.events([3, 1, 2])
-    receiver.event(4)
+    receiver.wake()
+    receiver.wake()
     worker.wake()
     assert 1 == receiver.size()
     task = worker.huey.dequeue()
-    receiver.events([])
     assert 0 == receiver.size()
-    receiver.events([5])
+    receiver.wake()
     worker.huey.execute(task)
     assert ["work", "work"] == [*worker.jobs.done, *worker.work()]
 
@@ -103,7 +102,7 @@ def test_nothing_is_opened_or_made_before_the_first_message(open_queue: Callable
     """Making a Queue touches no file, and jobs are not asked for until a message is worked on."""
     made = Queue(tmp_path / "queue.db", lambda: pytest.fail("jobs were asked for"))
     assert [] == list(tmp_path.iterdir())
-    made.event(1)
+    made.wake()
     assert 1 == made.size()
     made.close()
 
@@ -140,13 +139,13 @@ def test_deleting_files_while_they_are_open_costs_only_what_was_in_them(
 ) -> None:
     """Both sides meet in the new files, whichever comes first: the database, its log, or both are gone."""
     receiver, worker = open_queue(), open_queue()
-    for number in range(3):
-        receiver.event(number)
+    for _ in range(3):
+        receiver.wake()
         assert 1 == worker.size()
         for path in tmp_path.glob(gone):
             path.unlink()
         assert [] == worker.work()
-        receiver.event(number + 10)
+        receiver.wake()
         assert ["work"] == worker.work()
         worker.wake(after=5)
         assert ["work"] == receiver.due(7)
@@ -158,13 +157,13 @@ def test_deleting_files_while_they_are_open_costs_only_what_was_in_them(
 def test_the_reader_that_comes_late_finds_the_new_file(open_queue: Callable[[], Worked], tmp_path: Path) -> None:
     """The one who closes the deleted file last does not take the new file's log with it."""
     receiver, worker = open_queue(), open_queue()
-    receiver.event(1)
+    receiver.wake()
     worker.work()
     delete(tmp_path)
-    receiver.event(2)
+    receiver.wake()
     assert ["work"] == worker.work()
     third = open_queue()
-    receiver.event(3)
+    receiver.wake()
     assert ["work"] == third.work()
 
 
@@ -173,9 +172,9 @@ def test_many_threads_survive_that_the_file_goes(open_queue: Callable[[], Worked
     queue, failures = open_queue(), []
 
     def send() -> None:
-        for number in range(50):
+        for _ in range(50):
             try:
-                queue.event(number)
+                queue.wake()
             except Exception as error:
                 failures.append(type(error))
 
@@ -186,7 +185,7 @@ def test_many_threads_survive_that_the_file_goes(open_queue: Callable[[], Worked
         delete(tmp_path)
     for thread in threads:
         thread.join()
-    queue.event(99)
+    queue.wake()
     assert set(failures) <= {sqlite3.OperationalError}
     assert {"work"} == set(queue.work())
 
@@ -195,7 +194,7 @@ def test_a_file_that_is_no_database_is_set_aside(open_queue: Callable[[], Worked
     """The message that finds it is not even lost, the bad file is kept to look at, and the log says so."""
     (tmp_path / "queue.db").write_bytes(b"not a database " * 1000)
     queue = open_queue()
-    queue.event(1)
+    queue.wake()
     assert ["work"] == queue.work()
     assert (tmp_path / f"queue.db{ASIDE}").read_bytes().startswith(b"not a database")
     (entry,) = named(logs, "queue.damaged")
@@ -218,7 +217,7 @@ def test_damage_while_the_file_is_open_does_not_last(
     receiver.close()
     with pytest.raises(sqlite3.DatabaseError):
         worker.work()
-    receiver.event(1000)
+    receiver.wake()
     assert ["work"] == worker.work()
     assert 1 == len(named(logs, "queue.damaged"))
 
@@ -227,8 +226,8 @@ def test_only_one_of_two_sets_the_file_aside(open_queue: Callable[[], Worked], t
     """The second one finds the new file, with the first one's message in it."""
     one, two = open_queue(), open_queue()
     (tmp_path / "queue.db").write_bytes(b"x" * 8192)
-    one.event(1)
-    two.event(2)
+    one.wake()
+    two.wake()
     assert ["work"] == one.work()
     assert 1 == len(named(logs, "queue.damaged"))
 
@@ -239,10 +238,10 @@ def test_a_file_that_cannot_be_opened_is_an_error_each_time(
     """It is not damage: nothing is renamed, and it works as soon as it can be opened."""
     (tmp_path / "queue.db").mkdir()
     queue = open_queue()
-    for action in (lambda: queue.event(1), queue.work):
+    for action in (lambda: queue.wake(), queue.work):
         with pytest.raises(sqlite3.OperationalError):
             action()
     assert [] == named(logs, "queue.damaged")
     (tmp_path / "queue.db").rmdir()
-    queue.event(2)
+    queue.wake()
     assert ["work"] == queue.work()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
 
+import structlog
 from a2wsgi import WSGIMiddleware
 
 from inbox.config import ServerSettings
@@ -24,6 +25,8 @@ from inbox.web.body import Body
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
 from inbox.web.room import Room, Stay
+
+log = structlog.get_logger("inbox.web")
 
 LARGE = 32_768
 """Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
@@ -91,8 +94,11 @@ class Front:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self._inlet.give_up_late()
-            self._lines.look()
+            try:
+                self._inlet.give_up_late()
+                self._lines.look()
+            except Exception as error:  # or nobody would be told any more that his time is up
+                log.error("watch.failed", error=repr(error))
 
     async def _show(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the pages answer. They read no body: it would keep their thread for as long as its sender likes."""

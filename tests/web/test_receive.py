@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +317,7 @@ def test_a_header_secret_is_nowhere(client: FlaskClient, inbox: Inbox, logs: lis
 def test_a_failing_queue_is_logged_and_not_answered(client: FlaskClient, inbox: Inbox, logs: list[Any]) -> None:
     """The event is on disk, so the answer is 200; the sweep finds it later."""
 
-    def broken(event_ids: Sequence[int]) -> None:
+    def broken() -> None:
         raise OSError("no space for the queue")
 
     inbox.runtime.receiver._wake = wakes = Wakes(broken)
