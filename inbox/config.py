@@ -13,11 +13,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dotenv import dotenv_values
-
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
+from inbox.references import dotenv, resolve, resolve_table
 from inbox.retention_settings import REFUSAL_LIMITS, RetentionSettings
 
 FILE = "inbox.toml"
@@ -68,6 +67,21 @@ class WorkerSettings:
     shutdown_timeout: float = 30.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """[search]: whether a worker indexes the text of payloads, so that events can be found by a word in them."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """[admin]: the pages. `bind` is HOST:PORT of an address of their own; "" is `/inbox/` of the receiver's."""
+
+    bind: str = ""
+    session: float = 43_200.0
+
+
 @dataclass(frozen=True)
 class SourceSettings:
     """[sources.NAME]: the provider's name, its live secrets, and the provider's own settings, not yet bound."""
@@ -88,6 +102,8 @@ class Settings:
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()  # noqa: RUF009 (frozen)
     alarms: AlarmSettings = AlarmSettings()  # noqa: RUF009 (frozen)
+    search: SearchSettings = SearchSettings()
+    admin: AdminSettings = AdminSettings()
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
 
     def path(self, setting: str) -> Path:
@@ -122,18 +138,6 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     return _settings(path, document, values)
 
 
-def dotenv(folder: Path) -> dict[str, str]:
-    """Return what the folder's `.env` sets, letter by letter: a `${` in a secret is part of it. Raises ConfigError."""
-    path = folder / ".env"
-    try:
-        values = dotenv_values(path, interpolate=False)
-    except UnicodeDecodeError:
-        raise ConfigError(path.name, "not UTF-8") from None
-    except OSError as error:
-        raise ConfigError(path.name, f"cannot be read: {error.strerror}") from None
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     tables = {
         "inbox": InboxSettings,
@@ -141,6 +145,8 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
         "worker": WorkerSettings,
         "retention": RetentionSettings,
         "alarms": AlarmSettings,
+        "search": SearchSettings,
+        "admin": AdminSettings,
     }
     for key in document:
         if key not in {*tables, "sources"}:
@@ -149,7 +155,7 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
     for name, cls in tables.items():
         table = _table(document.get(name, {}), f"{path.name}: {name}")
         if name in ("alarms", "inbox"):
-            table = _resolved(table, f"{path.name}: {name}", path.parent, environ)
+            table = resolve_table(table, f"{path.name}: {name}", path.parent, environ)
         bound[name] = bind(cls, table, f"{path.name}: {name}")
     sources = _table(document.get("sources", {}), f"{path.name}: sources")
     settings = Settings(
@@ -191,6 +197,7 @@ def _check(settings: Settings, file: str) -> None:
         ("worker.grace", worker.grace, 0.1, 600),
         ("worker.max_crashes", worker.max_crashes, 1, 100),
         ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
+        ("admin.session", settings.admin.session, 60, 31_536_000),
         *(
             (f"retention.{name}", value, *REFUSAL_LIMITS.get(name, (0, 2**50)))
             for name, value in vars(settings.retention).items()
@@ -213,44 +220,7 @@ def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> So
     if not isinstance(secrets, list):
         raise ConfigError(f"{where}.secrets", 'must be a list such as ["env:NAME"]')
     resolved = tuple(resolve(item, f"{where}.secrets", path.parent, environ) for item in secrets)
-    return SourceSettings(name, provider, resolved, _resolved(options, where, path.parent, environ))
-
-
-def _resolved(table: Mapping[str, Any], where: str, folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return a table with the secrets that it names in their places."""
-
-    def found(key: str, value: Any) -> Any:
-        if key == "seal_key" and isinstance(value, list):  # another list is a provider's own affair
-            return [resolve(item, f"{where}.{key}", folder, environ) for item in value]
-        return resolve(value, f"{where}.{key}", folder, environ) if _refers(value) else value
-
-    return {key: found(key, value) for key, value in table.items()}
-
-
-def _refers(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("env:", "file:"))
-
-
-def resolve(reference: Any, where: str, folder: Path, environ: Mapping[str, str]) -> Secret:
-    """Return the secret that `env:NAME` or `file:PATH` names; the reference never is the secret itself.
-
-    A file's final line break does not belong to the secret. Raises ConfigError, which never shows a value.
-    """
-    if not _refers(reference):
-        raise ConfigError(where, "a secret is named, never written here; allowed: env:NAME, file:PATH")
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        value = environ.get(name, "").encode("utf-8", "surrogateescape")
-    else:
-        try:
-            value = (folder / name).read_bytes().rstrip(b"\r\n")
-        except OSError as error:
-            raise ConfigError(where, f"file:{name} cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ConfigError(where, "file:PATH names no file: the path has a null character") from None
-    if not value.strip():
-        raise ConfigError(where, f"{reference} is missing or empty; set it in the environment, in .env or in the file")
-    return Secret(value)
+    return SourceSettings(name, provider, resolved, resolve_table(options, where, path.parent, environ))
 
 
 def bind(cls: type[Bound], table: Mapping[str, Any], where: str) -> Bound:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from inbox.config import Settings, SourceSettings, dotenv, load, locate
+from inbox.config import Settings, SourceSettings, load, locate
 from inbox.errors import ConfigError, Malformed
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once, Parts
+from inbox.references import dotenv
 from inbox.store import sqlite
 from inbox.store.base import Archive, Inlet
 from inbox.store.keeping import Keeping

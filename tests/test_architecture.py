@@ -16,8 +16,8 @@ OURS = sorted((PROJECT / "inbox").rglob("*.py"))
 HANDLERS = sorted((PROJECT / "handlers").glob("*.py"))
 
 OWNERS = {
-    "flask": ["inbox/web/"],
-    "werkzeug": ["inbox/web/"],
+    "flask": ["inbox/web/", "inbox/pages/"],
+    "werkzeug": ["inbox/web/", "inbox/pages/"],
     "granian": ["inbox/server.py"],
     "huey": ["inbox/queue.py", "inbox/worker.py"],
     "sqlite3": ["inbox/store/sqlite/", "inbox/queue.py", "inbox/torture/evidence.py"],
@@ -27,10 +27,10 @@ OWNERS = {
     "referencing": ["inbox/validation/"],
     "cryptography": ["inbox/verifiers/", "inbox/store/sqlite/cipher.py"],
     "hmac": ["inbox/verifiers/"],
-    "jinja2": ["inbox/deploy/"],
+    "jinja2": ["inbox/deploy/", "inbox/pages/"],
     "click": ["inbox/cli/"],
     "rich": ["inbox/cli/"],
-    "dotenv": ["inbox/config.py"],
+    "dotenv": ["inbox/references.py"],
     "prometheus_client": ["inbox/metrics.py"],
 }
 """The files that may import a library; sqlite3 in the queue is for the type of huey's connection, in the torture to

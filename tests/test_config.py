@@ -128,7 +128,10 @@ def test_other_encoding_is_an_error(tmp_path: Path) -> None:
 def test_unknown_table_names_the_known_ones(tmp_path: Path) -> None:
     """A misspelled table is named with all that exist."""
     found = problem(tmp_path, "[source.x]")
-    assert found == "inbox.toml: source: unknown table; allowed: inbox, server, worker, retention, alarms, sources"
+    assert (
+        found
+        == "inbox.toml: source: unknown table; allowed: inbox, server, worker, retention, alarms, search, admin, sources"
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,7 +298,7 @@ def test_unreadable_env_file_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("inbox.config.dotenv_values", denied)
+    monkeypatch.setattr("inbox.references.dotenv_values", denied)
     assert problem(tmp_path, "") == ".env: cannot be read: Permission denied"
 
 

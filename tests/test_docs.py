@@ -15,7 +15,7 @@ import pytest
 
 from inbox.alarm_settings import AlarmSettings
 from inbox.cli import main
-from inbox.config import InboxSettings, ServerSettings, WorkerSettings
+from inbox.config import AdminSettings, InboxSettings, SearchSettings, ServerSettings, WorkerSettings
 from inbox.providers import PROVIDERS
 from inbox.providers.base import Provider
 from inbox.retention_settings import RetentionSettings
@@ -78,7 +78,17 @@ def test_every_status_is_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [InboxSettings, ServerSettings, WorkerSettings, RetentionSettings, AlarmSettings, Provider]
+    "cls",
+    [
+        InboxSettings,
+        ServerSettings,
+        WorkerSettings,
+        RetentionSettings,
+        AlarmSettings,
+        SearchSettings,
+        AdminSettings,
+        Provider,
+    ],
 )
 def test_every_setting_is_in_the_manual(cls: type) -> None:
     """inbox.toml as `inbox init` writes it names every setting, and shows the default that applies."""
@@ -86,7 +96,7 @@ def test_every_setting_is_in_the_manual(cls: type) -> None:
         shown = re.search(rf"^#?\s*{item.name}\s*=\s*(.+?)(?:\s+#.*)?$", TEMPLATE, re.MULTILINE)
         assert shown is not None, item.name
         if cls is not Provider and item.default not in ("", (), None):
-            default = json.dumps(item.default) if isinstance(item.default, tuple) else str(item.default)
+            default = json.dumps(item.default) if isinstance(item.default, tuple | bool) else str(item.default)
             assert default == shown[1].strip('"'), item.name
 
 
