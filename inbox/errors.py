@@ -14,6 +14,8 @@
     ├── StoreError
     │   ├── StoreUnavailable  locked, full or too slow: nothing was stored, try again later
     │   └── StoreUnusable     not our database, newer than this program, or damaged
+    ├── BadName               what somebody or something cannot be called
+    ├── BadPassword           too short, or too long
     ├── InTheWay              something that would be overwritten, or somebody who works on it
     ├── Unreadable            something sealed that does not open, or has been changed
     │   └── KeyMissing        the key is not set, or not in the file of data keys
@@ -145,6 +147,14 @@ class StoreUnavailable(StoreError):
 
 class StoreUnusable(StoreError):
     """The database is damaged, newer than this program, or not an inbox."""
+
+
+class BadName(InboxError):
+    """This cannot be a name, or is taken."""
+
+
+class BadPassword(InboxError):
+    """This cannot be a password."""
 
 
 class InTheWay(InboxError):

@@ -16,11 +16,11 @@ import structlog
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.errors import ConfigError, Malformed
 from inbox.models import HandlerSpec, Payload, Request
-from inbox.parts import Once, Parts
+from inbox.parts import Once
 from inbox.references import dotenv
 from inbox.store import sqlite
-from inbox.store.base import Archive, Inlet
-from inbox.store.keeping import Keeping
+from inbox.store.base import Inlet
+from inbox.stores import Stores
 from inbox.wakes import Wakes
 
 if TYPE_CHECKING:
@@ -32,19 +32,18 @@ if TYPE_CHECKING:
     from inbox.release import Releaser
     from inbox.replay import Replayer
     from inbox.retention import Pruner
-    from inbox.store.sqlite.connection import Connection
-    from inbox.store.sqlite.erase import SqliteErasing
     from inbox.validation import Schemas
     from inbox.watching import Watching
 
 log = structlog.get_logger("inbox.runtime")
 
 Clock = Callable[[], float]
+
 PRUNING = "prune"
 """The name of the thread that prunes in a worker process."""
 
 
-class Runtime(Parts):
+class Runtime(Stores):
     """An inbox with these settings.
 
     Parts are made when they are first asked for, so that each process opens only what it needs: the receiver never
@@ -52,8 +51,7 @@ class Runtime(Parts):
     """
 
     def __init__(self, settings: Settings, *, clock: Clock = time.time, steady: Clock = time.monotonic) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.clock = clock
         self.steady = steady
 
@@ -88,11 +86,6 @@ class Runtime(Parts):
         return folder
 
     @Once
-    def presence(self) -> sqlite.Presence:
-        """Be there, so that nobody puts another database in the place of this one. Raises InTheWay."""
-        return sqlite.Presence(self.settings.database)
-
-    @Once
     def inlet(self) -> Inlet:
         """Return the receiver's side of the store."""
         server, limits = self.settings.server, self.settings.inbox
@@ -107,36 +100,6 @@ class Runtime(Parts):
             observe=self.watching.timings.observe,
             sealer=self.sealer,
         )
-
-    @Once
-    def sealer(self) -> sqlite.Sealer:
-        """Return what seals and opens what is stored. Raises ConfigError."""
-        return sqlite.Sealer(self.settings.path(self.settings.inbox.keys), self.settings.inbox.seal_key)
-
-    @Once
-    def sealed(self) -> "Connection":
-        """Return a connection to the database for `inbox reseal`. Raises ConfigError."""
-        return sqlite.open_sealed(self.settings.database, self.sealer)
-
-    @Once
-    def erasing(self) -> "SqliteErasing":
-        """Return what destroys the content of events. Raises ConfigError."""
-        return sqlite.open_erasing(self.settings.database, self.sealer)
-
-    @Once
-    def archive(self) -> Archive:
-        """Return the owner's side of the store."""
-        return sqlite.open_archive(self.settings.database, sealer=self.sealer)
-
-    @Once
-    def keeping(self) -> Keeping:
-        """Return the retention side of the store."""
-        return sqlite.open_keeping(self.settings.database)
-
-    @Once
-    def pruning(self) -> Keeping:
-        """Return the retention side of the store for what need not be durable, so that no step waits for the disk."""
-        return sqlite.open_keeping(self.settings.database, durable=False)
 
     @Once
     def pruner(self) -> "Pruner":
@@ -207,6 +170,7 @@ class Runtime(Parts):
             "watching",
             "inlet",
             "wakes",
+            "access",
             "archive",
             "dispatcher",
             "keeping",

@@ -25,7 +25,7 @@ OWNERS = {
     "jsonschema": ["inbox/validation/"],
     "jsonschema_rs": ["inbox/validation/"],
     "referencing": ["inbox/validation/"],
-    "cryptography": ["inbox/verifiers/", "inbox/store/sqlite/cipher.py"],
+    "cryptography": ["inbox/verifiers/", "inbox/store/sqlite/cipher.py", "inbox/passwords.py"],
     "hmac": ["inbox/verifiers/"],
     "jinja2": ["inbox/deploy/", "inbox/pages/"],
     "click": ["inbox/cli/"],

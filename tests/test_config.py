@@ -129,8 +129,8 @@ def test_unknown_table_names_the_known_ones(tmp_path: Path) -> None:
     """A misspelled table is named with all that exist."""
     found = problem(tmp_path, "[source.x]")
     assert (
-        found
-        == "inbox.toml: source: unknown table; allowed: inbox, server, worker, retention, alarms, search, admin, sources"
+        found == "inbox.toml: source: unknown table; "
+        "allowed: inbox, server, worker, retention, alarms, search, admin, sources"
     )
 
 

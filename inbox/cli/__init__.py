@@ -45,6 +45,7 @@ _MODULES = {
     "reseal": "seal",
     "erase": "seal",
     "erasures": "seal",
+    "admin": "admin",
     "torture": "torture",
 }
 """The module in this folder that has a command."""

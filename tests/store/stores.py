@@ -18,16 +18,17 @@ from typing import Any, Protocol, TypeVar
 
 from inbox.errors import Violation
 from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
+from inbox.store.access import Access
 from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
 from inbox.store.keeping import Keeping
-from inbox.store.sqlite import open_alarms, open_archive, open_inlet, open_keeping, open_watch, open_work
+from inbox.store.sqlite import open_access, open_alarms, open_archive, open_inlet, open_keeping, open_watch, open_work
 from inbox.store.sqlite.connection import Connection
 from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access)
 
 
 class SqliteStore:
@@ -37,7 +38,7 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook] = []
+        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -50,6 +51,10 @@ class SqliteStore:
     @cached_property
     def archive(self) -> Archive:
         return self._closing(open_archive(self.path, patience=self.patience))
+
+    @cached_property
+    def access(self) -> Access:
+        return self._closing(open_access(self.path, patience=self.patience))
 
     @cached_property
     def keeping(self) -> Keeping:

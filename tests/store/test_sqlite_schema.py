@@ -33,6 +33,7 @@ TABLES = [
     "alarms",
     "attempts",
     "bodies",
+    "cookie_secret",
     "counts",
     "deliveries",
     "erasures",
@@ -41,6 +42,7 @@ TABLES = [
     "held",
     "keeps",
     "kinds",
+    "logins",
     "matches",
     "notices",
     "probes",
@@ -49,6 +51,8 @@ TABLES = [
     "replays",
     "seal",
     "spans",
+    "tokens",
+    "users",
 ]
 INDEXES = [
     "attempts_delivery", "attempts_source", "deliveries_parked", "deliveries_running", "deliveries_waiting",
@@ -117,7 +121,7 @@ def test_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     """All of it is one transaction; the next try begins from the start."""
     path = tmp_path / "inbox.db"
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "_FIRST", f"{schema._FIRST}; CREATE TABLE broken (")
+        patch.setattr(schema.first, "TABLES", f"{schema.first.TABLES}; CREATE TABLE broken (")
         with pytest.raises(StoreUnusable, match="incomplete input"):
             sqlite.open_work(path)
     assert [] == names(path, "table")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
+from inbox.store.sqlite.access import SqliteAccess
 from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
@@ -101,6 +102,11 @@ def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
 def open_alarms(path: Path, *, patience: float = 5.0) -> SqliteAlarms:
     """Return what is known of the alarms."""
     return SqliteAlarms(_ready(path, durable=True, patience=patience))
+
+
+def open_access(path: Path, *, patience: float = 5.0) -> SqliteAccess:
+    """Return who may see the pages."""
+    return SqliteAccess(_ready(path, durable=True, patience=patience))
 
 
 def _ready(path: Path, *, durable: bool, patience: float, sealer: Sealer | None = None) -> Connection:
