@@ -5,22 +5,22 @@ It goes the way that `Receiver.flow` describes, as the Flask endpoint does in th
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 import structlog
-from a2wsgi import WSGIMiddleware
 
 from inbox.config import ServerSettings
 from inbox.errors import InboxError
 from inbox.ingest import Answer, Flow, ReadBody, Receiver
-from inbox.models import NewEvent, Refusal, Request, Stored, header_name
+from inbox.models import NewEvent, Refusal, Request, Stored
 from inbox.store.base import Inlet
-from inbox.web.address import address, forwarded
+from inbox.web.address import address
 from inbox.web.answers import REQUEST_ID, Response, accepted, failed, refused
+from inbox.web.beside import Beside, Message, Receive, Scope, Send, request_of, respond
 from inbox.web.body import Body
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
@@ -34,11 +34,6 @@ LARGE = 32_768
 _REQUEST_ID = REQUEST_ID.lower().encode()
 TICK = 0.05
 """Seconds between two looks for those whose time is up."""
-
-Scope = Mapping[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class Front:
@@ -65,7 +60,7 @@ class Front:
         self._closing = closing
         self._answered = answered
         self._lines = Lines()
-        self._pages = WSGIMiddleware(pages, workers=server.threads)  # type: ignore[arg-type]
+        self._beside = Beside(pages, server, room)
         self._threads = ThreadPoolExecutor(server.threads, "large")
         self._written: Mailbox | None = None
 
@@ -77,10 +72,10 @@ class Front:
             begun = time.perf_counter()
             identity = self._receiver.request_id()
             response = await self._answer(*found, scope, receive, identity=identity, begun=begun)
-            await self._respond(response, identity, send)
+            await respond(response, self._politely(send), (_REQUEST_ID, identity.encode()))
             self._answered(found[0], time.perf_counter() - begun)
         else:
-            await self._show(scope, receive, send)
+            await self._beside(scope, receive, self._politely(send))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         self._written = Mailbox(asyncio.get_running_loop())
@@ -99,15 +94,6 @@ class Front:
                 self._lines.look()
             except Exception as error:  # or nobody would be told any more that his time is up
                 log.error("watch.failed", error=repr(error))
-
-    async def _show(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the pages answer. They read no body: it would keep their thread for as long as its sender likes."""
-        body = Body(receive, self._server.body_timeout)
-        body.announced(request_of(scope, "", 0))
-        await body.forget()
-        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
-        bare = {**scope, "headers": headers, "query_string": b""}
-        await self._pages(bare, _nothing, self._politely(send))  # type: ignore[arg-type]
 
     async def _answer(
         self, name: str, path: str, scope: Scope, receive: Receive, *, identity: str, begun: float
@@ -160,13 +146,6 @@ class Front:
         """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, step)
 
-    async def _respond(self, response: Response, identity: str, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]
-        headers += [(name.lower().encode(), value.encode()) for name, value in response.headers]
-        headers.append((_REQUEST_ID, identity.encode()))
-        await self._politely(send)({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
-
     def _politely(self, send: Send) -> Send:
         """Return `send`; while the receiver ends, one that announces the end of the connection."""
         if not self._closing():
@@ -178,25 +157,3 @@ class Front:
             await send(message)
 
         return last
-
-
-def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Request:
-    """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = header_name(raw_name.decode("latin-1")), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    client = scope.get("client")
-    remote = client[0] if client else ""
-    return Request(
-        method=scope["method"].upper(),
-        path=path,
-        query=scope["query_string"].decode("latin-1"),
-        headers=tuple(headers.items()),
-        remote=forwarded(headers.get("x-forwarded-for", ""), proxies) or remote,
-        id=identity,
-    )
-
-
-async def _nothing() -> Message:
-    return {"type": "http.request"}

@@ -1,0 +1,100 @@
+"""What stands beside the endpoint: a WSGI application whose requests are read on the event loop before it sees them.
+
+A thread works on a request only when all of it is there, so that a slow sender keeps none from another.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from a2wsgi import WSGIMiddleware
+
+from inbox.config import ServerSettings
+from inbox.errors import InboxError
+from inbox.models import Request, header_name
+from inbox.web.address import forwarded
+from inbox.web.answers import Response, refused
+from inbox.web.body import Body
+from inbox.web.room import Room, Stay
+
+FORMS = "/inbox"
+"""Where requests have a body that is read; elsewhere nobody asks for one."""
+
+MAX_FORM = 1_048_576
+"""Bytes: a selection of some thousand events."""
+
+Scope = Mapping[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Beside:
+    """An ASGI application that lets a WSGI application answer."""
+
+    def __init__(self, application: WSGIApplication, server: ServerSettings, room: Room) -> None:
+        self._application = WSGIMiddleware(application, workers=server.threads)  # type: ignore[arg-type]
+        self._server = server
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or begin and end with the server."""
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["path"] == FORMS or scope["path"].startswith(FORMS + "/"):
+            await self._read(scope, receive, send)
+        else:
+            body = Body(receive, self._server.body_timeout)
+            body.announced(request_of(scope, "", 0))
+            await body.forget()
+            await self._show({**scope, "query_string": b""}, b"", send)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, stay = Body(receive, self._server.body_timeout), Stay(self._room)
+        try:
+            body.announced(request_of(scope, "", 0))
+            content = await body.read(MAX_FORM, stay.grow)
+            await self._show(scope, content, send)
+        except InboxError as error:
+            await respond(refused(error), send)
+            await body.forget()
+        finally:
+            stay.end()
+
+    async def _show(self, scope: Scope, content: bytes, send: Send) -> None:
+        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+        whole = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(content))]}
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": content}
+
+        await self._application(whole, receive, send)  # type: ignore[arg-type]
+
+
+async def respond(response: Response, send: Send, *more: tuple[bytes, bytes]) -> None:
+    """Send an answer in JSON."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]
+    headers += [(name.lower().encode(), value.encode()) for name, value in response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": [*headers, *more]})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Request:
+    """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = header_name(raw_name.decode("latin-1")), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    client = scope.get("client")
+    remote = client[0] if client else ""
+    return Request(
+        method=scope["method"].upper(),
+        path=path,
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(headers.items()),
+        remote=forwarded(headers.get("x-forwarded-for", ""), proxies) or remote,
+        id=identity,
+    )
