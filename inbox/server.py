@@ -14,7 +14,7 @@ from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskImpl
 from granian.log import LogLevels
 
-from inbox import drain, listener, tls
+from inbox import drain, listener, pages, tls
 from inbox.errors import InboxError
 from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
@@ -52,8 +52,10 @@ def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> F
     """Return the ASGI application of an inbox."""
     server, room = runtime.settings.server, Room(runtime.settings.server)
     lookout = runtime.watching.lookout
-    pages = create_pages(server, lookout, room)
-    return Front(runtime.receiver, runtime.inlet, server, pages, room, closing=closing, answered=lookout.answered)
+    beside = create_pages(server, lookout, room)
+    if not runtime.settings.admin.bind:
+        pages.add(beside, runtime)
+    return Front(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]

@@ -1,1 +1,34 @@
-"""The pages under `/inbox/`: server-rendered, for the owner, off until an admin password is set."""
+"""The pages under `/inbox/`: server-rendered, for the owner, off until a password is set.
+
+`add` puts them beside the endpoint, `alone` makes an application of them for an address of their own.
+"""
+
+from flask import Flask, redirect, url_for
+from werkzeug import Response
+
+from inbox.pages import events, login
+from inbox.pages.shell import furnish, pages
+from inbox.runtime import Runtime
+from inbox.web import create_bare
+
+__all__ = ["add", "alone"]
+
+_VIEWS = (login, events)  # imported so that their addresses are known
+
+
+def add(app: Flask, runtime: Runtime) -> None:
+    """Add the pages to an application."""
+    furnish(app, runtime)
+    app.register_blueprint(pages)
+
+
+def alone(runtime: Runtime) -> Flask:
+    """Return an application with the pages, and `/healthz`, and nothing else."""
+    app = create_bare(runtime.settings.server)
+    add(app, runtime)
+    app.add_url_rule("/", "root", _to_pages)
+    return app
+
+
+def _to_pages() -> Response:
+    return redirect(url_for("pages.overview"))

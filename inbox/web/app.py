@@ -41,6 +41,13 @@ def create_app(
 
 def create_pages(server: ServerSettings, lookout: Lookout, room: Room) -> Flask:
     """Return the pages alone, for an endpoint that shares the room with them, as `inbox.web.front` is one."""
+    app = create_bare(server)
+    add_pages(app, lookout, room, server.metrics)
+    return app
+
+
+def create_bare(server: ServerSettings) -> Flask:
+    """Return an application that knows `/healthz`, and what to say when something is not there."""
     app = Flask("inbox", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -48,7 +55,7 @@ def create_pages(server: ServerSettings, lookout: Lookout, room: Room) -> Flask:
     proxies = server.trusted_proxies
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    add_pages(app, lookout, room, server.metrics)
+    app.add_url_rule("/healthz", "healthz", lambda: jsonify(status="ok"), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, partial(_failed, Lines()))
     app.after_request(_leave_nothing)

@@ -53,7 +53,6 @@ class Probe:
 
 def add_pages(app: Flask, lookout: Lookout, room: Room, metrics: Literal["off", "loopback", "everyone"]) -> None:
     """Add the pages to the application; without permission there is no page of metrics."""
-    app.add_url_rule("/healthz", "healthz", lambda: jsonify(status="ok"), methods=["GET"])
     app.add_url_rule("/readyz", "readyz", _readyz(lookout, room), methods=["GET"])
     if metrics != "off":
         app.add_url_rule("/metrics", "metrics", _metrics(lookout, metrics == "everyone"), methods=["GET"])
@@ -88,14 +87,14 @@ def _metrics(lookout: Lookout, everyone: bool) -> Callable[[], Response]:
     """Return the view of `/metrics`, which for strangers looks as if it were not there."""
 
     def metrics() -> Response:
-        if not everyone and not _is_local():
+        if not everyone and not is_local():
             abort(404)
         return Response(lookout.metrics(), content_type=CONTENT_TYPE)
 
     return metrics
 
 
-def _is_local() -> bool:
+def is_local() -> bool:
     """Tell whether a program on this machine asks, and not a proxy on this machine for somebody else."""
     if any(name in request.headers for name in _VIA_PROXY):
         return False

@@ -1,0 +1,110 @@
+"""Logging in and out, and who may see a page: a browser with a login, or a program with a token."""
+
+from hashlib import sha256
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Response, abort, current_app, g, make_response, redirect, render_template, request, session, url_for
+from limits import RateLimitItemPerMinute
+from limits.strategies import MovingWindowRateLimiter
+from werkzeug import Response as AnyResponse
+
+from inbox.desk import access
+from inbox.pages.sessions import on_this_machine
+from inbox.pages.shell import csrf, pages, runtime
+from inbox.web.health import is_local
+
+log = structlog.get_logger("inbox.pages")
+
+TRIES = RateLimitItemPerMinute(10, 5)
+"""Wrong passwords from one address, in five minutes."""
+
+_LOGIN = "login"
+_OPEN = ("pages.login", "pages.log_in")
+
+
+@pages.before_request
+def guard() -> AnyResponse | None:
+    """Let nobody see a page who may not; and nobody change anything by a form that is not ours."""
+    if request.endpoint == "pages.static":
+        return None
+    if not access.is_on(runtime()):
+        return make_response(render_template("off.html", local=is_local()), 404)
+    if not (request.is_secure or on_this_machine(request)):
+        return make_response(render_template("insecure.html"), 403)
+    if request.headers.get("Authorization", "").startswith("Bearer "):
+        abort(403, "Tokens are for the JSON endpoints under /inbox/api/.")
+    g.who = _logged_in()
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        csrf.protect()
+    if request.endpoint in _OPEN or g.who:
+        return None
+    if request.method not in ("GET", "HEAD"):
+        abort(403, "The login is over: log in, and do it again.")
+    return redirect(url_for("pages.login", next=request.full_path.rstrip("?")))
+
+
+@pages.get("/login")
+def login() -> str | AnyResponse:
+    """Show the form."""
+    return redirect(_next()) if g.who else render_template("login.html", next=_next(), user=access.USER)
+
+
+@pages.post("/login", endpoint="log_in")
+def log_in() -> str | AnyResponse:
+    """Begin a login, or say no; who tries too often has to wait."""
+    user, address = request.form.get("user", ""), _network(request.remote_addr or "")
+    tries: MovingWindowRateLimiter = current_app.extensions["inbox_tries"]
+    if not tries.test(TRIES, address):
+        log.warning("login.limited", user=user[:64], remote=request.remote_addr)
+        return _again(user, "Too many wrong passwords from your address. Wait five minutes.", 429)
+    started = access.log_in(runtime(), user, request.form.get("password", ""))
+    if started is None:
+        tries.hit(TRIES, address)
+        log.warning("login.refused", user=user[:64], remote=request.remote_addr)
+        return _again(user, "User or password are wrong.", 403)
+    session.clear()  # nothing from before, so that nobody can have prepared it
+    session[_LOGIN] = started.secret
+    log.info("login.begun", user=user, remote=request.remote_addr)
+    return redirect(_next())
+
+
+@pages.post("/logout")
+def logout() -> AnyResponse:
+    """End the login, wherever a copy of its cookie is."""
+    access.log_out(runtime(), session.get(_LOGIN, ""))
+    log.info("login.ended", user=g.who, remote=request.remote_addr)
+    session.clear()
+    return redirect(url_for("pages.login"))
+
+
+def _again(user: str, problem: str, status: int) -> Response:
+    page = render_template("login.html", next=_next(), user=user, problem=problem)
+    response = make_response(page, status)
+    if status == 429:
+        response.headers["Retry-After"] = str(TRIES.get_expiry())
+    return response
+
+
+def _logged_in() -> str:
+    secret = session.get(_LOGIN, "")
+    found = access.login(runtime(), secret) if secret else None
+    return found.user if found is not None else ""
+
+
+def _next() -> str:
+    """Return where somebody wanted to go: a page of ours, never another site."""
+    wanted = request.values.get("next", "")
+    parts = urlsplit(wanted)
+    ours = not parts.scheme and not parts.netloc and parts.path.startswith("/inbox/") and "\\" not in wanted
+    return wanted if ours and wanted.isprintable() else url_for("pages.overview")
+
+
+def _network(address: str) -> str:
+    """Return what one person has: an IPv4 address, or the first half of an IPv6 address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return sha256(address.encode("utf-8", "replace")).hexdigest()
+    return str(found) if found.version == 4 else found.exploded[:19]
