@@ -1,6 +1,5 @@
 """What every page has: where it is, who sees it, its headers, how things are written in it."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -12,7 +11,6 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, 
 from werkzeug.exceptions import NotFound as NoSuchPage
 
 from inbox.errors import InboxError, NotFound, StoreError
-from inbox.models import iso
 from inbox.pages.sessions import Sessions
 from inbox.pages.words import FILTERS
 from inbox.runtime import Runtime
@@ -79,14 +77,7 @@ def who() -> str:
 
 @pages.context_processor
 def _everywhere() -> dict[str, Any]:
-    now = runtime().clock()
-    return {
-        "places": PLACES,
-        "now": now,
-        "who": who(),
-        "instant": iso(now),
-        "year": datetime.fromtimestamp(now, UTC).year,
-    }
+    return {"places": PLACES, "now": runtime().clock(), "who": who()}
 
 
 @pages.after_request
@@ -119,3 +110,9 @@ def _failed(error: Exception) -> tuple[str, int]:
     log.exception("page.failed", path=request.path)
     found = InternalServerError("This is a mistake in webhook-inbox; its log has more.")
     return render_template("error.html", error=found, reason=found.description), 500
+
+
+@pages.get("/<path:rest>")
+def nowhere(rest: str) -> str:
+    """Say that nothing is there, to somebody who has logged in."""
+    raise NoSuchPage("There is no such page.")

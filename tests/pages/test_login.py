@@ -166,7 +166,8 @@ def test_cookie_of_https_stays_on_https(owned: Inbox) -> None:
 def test_every_page_says_what_a_browser_may_do_with_it(stranger: Reader) -> None:
     """No script but ours, no frame, no cache, no address for other sites."""
     for path in ("/inbox/", "/inbox/login", "/inbox/nowhere", "/inbox/static/inbox.js"):
-        headers = stranger.get(path).headers
+        page = stranger.get(path)
+        headers = page.headers
         policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
         assert ("'none'", "'self'", "'none'") == (
             policy["default-src"],
@@ -176,6 +177,7 @@ def test_every_page_says_what_a_browser_may_do_with_it(stranger: Reader) -> None
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert ("DENY", "nosniff") == (headers["X-Frame-Options"], headers["X-Content-Type-Options"])
         assert path.endswith(".js") or "no-store" == headers["Cache-Control"]
+        page.close()
 
 
 def test_nothing_is_shown_to_strangers(stranger: Reader) -> None:
@@ -186,4 +188,5 @@ def test_nothing_is_shown_to_strangers(stranger: Reader) -> None:
         if rule.endpoint not in open_ and "GET" in (rule.methods or ()):
             path = rule.rule.replace("<int:number>", "1").replace("<path:rest>", "x")
             assert stranger.get(path).status_code in (302, 401, 404), rule
-    assert 200 == stranger.get("/inbox/static/inbox.css").status_code
+    with stranger.get("/inbox/static/inbox.css") as looks:
+        assert 200 == looks.status_code
