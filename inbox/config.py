@@ -9,9 +9,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
@@ -80,6 +82,14 @@ class AdminSettings:
 
     bind: str = ""
     session: float = 43_200.0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return the IP address and the port of `bind`. Raises ValueError if it has not both."""
+        parts = urlsplit(f"//{self.bind}")
+        if parts.hostname is None or not parts.port or parts.netloc != self.bind or parts.username is not None:
+            raise ValueError(self.bind)
+        return str(ip_address(parts.hostname)), parts.port
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,7 @@ def _check(settings: Settings, file: str) -> None:
     problem = settings.alarms.problem()
     if problem is not None:
         raise ConfigError(f"{file}: alarms.{problem[0]}", problem[1])
+    _check_bind(settings, file)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
     prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead"}
@@ -206,6 +217,20 @@ def _check(settings: Settings, file: str) -> None:
     ):
         if not low <= value <= high:
             raise ConfigError(f"{file}: {key}", f"{value} is out of range; allowed: {low} to {high}")
+
+
+def _check_bind(settings: Settings, file: str) -> None:
+    server, admin = settings.server, settings.admin
+    if not admin.bind:
+        return
+    try:
+        taken = admin.address == (server.host, server.port)
+    except ValueError:
+        raise ConfigError(f"{file}: admin.bind", f"{admin.bind!r} is not IP:PORT, as in 127.0.0.1:8001") from None
+    if taken:
+        raise ConfigError(
+            f"{file}: admin.bind", "that is the receiver's own address; leave it out to have the pages there"
+        )
 
 
 def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> SourceSettings:

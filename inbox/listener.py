@@ -34,7 +34,7 @@ def inherited(environ: Mapping[str, str], pid: int) -> int | None:
     return None
 
 
-def bind(server: ServerSettings) -> socket.socket:
+def bind(server: ServerSettings, setting: str = "server.host, server.port") -> socket.socket:
     """Return a socket at the address, which does not listen yet. Raises ConfigError if another process has the port."""
     family = socket.AF_INET6 if ip_address(server.host).version == 6 else socket.AF_INET
     listening = socket.socket(family)
@@ -44,7 +44,7 @@ def bind(server: ServerSettings) -> socket.socket:
         listening.bind((server.host, server.port))
     except OSError as error:
         listening.close()
-        raise _cannot(server, error) from None
+        raise _cannot(server, setting, error) from None
     listening.setblocking(False)
     return listening
 
@@ -101,7 +101,7 @@ def wait_for_port(server: ServerSettings, seconds: float = 2.0) -> None:
         time.sleep(0.1)
 
 
-def check_address(server: ServerSettings) -> bool:
+def check_address(server: ServerSettings, setting: str = "server.host, server.port") -> bool:
     """Raise ConfigError if nobody could listen there; return whether somebody does already."""
     try:
         version = ip_address(server.host).version
@@ -115,13 +115,12 @@ def check_address(server: ServerSettings) -> bool:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return True
-            raise _cannot(server, error) from None
+            raise _cannot(server, setting, error) from None
     return False
 
 
-def _cannot(server: ServerSettings, error: OSError) -> ConfigError:
-    where = "inbox.toml: server.host, server.port"
-    return ConfigError(where, f"cannot listen on {server.host}:{server.port}: {error.strerror}")
+def _cannot(server: ServerSettings, setting: str, error: OSError) -> ConfigError:
+    return ConfigError(f"inbox.toml: {setting}", f"cannot listen on {server.host}:{server.port}: {error.strerror}")
 
 
 def pass_on(number: int | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -15,11 +16,12 @@ from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskIm
 from granian.log import LogLevels
 
 from inbox import drain, listener, pages, tls
+from inbox.config import ServerSettings
 from inbox.errors import InboxError
 from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
-from inbox.web import Front, Room, create_pages
+from inbox.web import Beside, Front, Room, create_pages
 from inbox.worker import on_orphaned
 
 log = structlog.get_logger("inbox.server")
@@ -36,15 +38,10 @@ START = 30.0
 
 def application() -> Front:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
-    label("receiver")
-    runtime = Runtime.from_environment()
+    runtime = _begin("receiver")
     made = front(runtime, closing=drain.begin_on_signal())
     runtime.watching.lookout.start()
-    if _PARENT in os.environ:
-        on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
-        listener.listen(int(os.environ[_SOCKET]))
-        os.kill(int(os.environ[_PARENT]), READY)
+    _ready()
     return made
 
 
@@ -58,11 +55,34 @@ def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> F
     return Front(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
 
 
+def pages_application() -> Beside:
+    """Return the ASGI application of the pages alone; granian calls this in its own process."""
+    runtime = _begin("pages")
+    server = runtime.settings.server
+    made = Beside(pages.alone(runtime), server, Room(server))
+    _ready()
+    return made
+
+
+def _begin(name: str) -> Runtime:
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
+    label(name)
+    return Runtime.from_environment()
+
+
+def _ready() -> None:
+    """Take connections from now on, and tell the parent, with whom this process ends."""
+    if _PARENT in os.environ:
+        on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        listener.listen(int(os.environ[_SOCKET]))
+        os.kill(int(os.environ[_PARENT]), READY)
+
+
 class _Server(Granian):  # type: ignore[misc, valid-type]
     """Granian with one process that answers, on a socket that outlives it."""
 
-    def __init__(self, listening: socket.socket, *, inherited: bool, **options: Any) -> None:
-        super().__init__("inbox.server:application", factory=True, workers=1, **options)
+    def __init__(self, target: str, listening: socket.socket, *, inherited: bool, **options: Any) -> None:
+        super().__init__(f"inbox.server:{target}", factory=True, workers=1, **options)
         self._listening = listening
         self._inherited = inherited
         self._ready = False
@@ -146,18 +166,33 @@ def serve(runtime: Runtime, *, inherited: int | None = None) -> None:
     `inherited` is the number of a socket that listens already. Raises ConfigError or StoreError before it listens.
     """
     check_start(runtime, inherited=inherited is not None)
-    server, (cert, key) = runtime.settings.server, tls.files(runtime.settings)
+    server = runtime.settings.server
     listening = listener.bind(server) if inherited is None else listener.adopt(inherited)
+    _serve(runtime, server, listening, "application", inherited=inherited is not None)
+
+
+def serve_pages(runtime: Runtime) -> None:
+    """Show the pages at `[admin] bind` until SIGTERM or SIGINT. Raises ConfigError or StoreError before it listens."""
+    host, port = runtime.settings.admin.address
+    server = replace(runtime.settings.server, host=host, port=port)
+    listener.check_address(server, "admin.bind")
+    _ = runtime.access.users()
+    _serve(runtime, server, listener.bind(server, "admin.bind"), "pages_application", inherited=False)
+
+
+def _serve(runtime: Runtime, server: ServerSettings, listening: socket.socket, target: str, *, inherited: bool) -> None:
+    cert, key = tls.files(runtime.settings)
     os.environ[_PARENT], os.environ[_SOCKET] = str(os.getpid()), str(listening.fileno())
     listener.allow_files(listener.files(server))
     log.info(
-        "receiver.starting",
+        "receiver.starting" if target == "application" else "pages.starting",
         address=f"{'https' if cert else 'http'}://{server.host}:{server.port}",
-        sources=",".join(runtime.sources),
+        sources=",".join(runtime.sources) if target == "application" else None,
     )
     made = _Server(
+        target,
         listening,
-        inherited=inherited is not None,
+        inherited=inherited,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         task_impl=TaskImpl.asyncio,  # the other one cannot be cancelled, as body_timeout does

@@ -23,6 +23,7 @@ _MODULES = {
     "reload": "processes",
     "serve": "processes",
     "worker": "processes",
+    "pages": "processes",
     "deploy": "deploy",
     "sources": "look",
     "handlers": "look",

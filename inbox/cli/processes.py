@@ -9,6 +9,7 @@ import structlog
 
 from inbox import listener, preflight, supervisor
 from inbox.config import FILE, Settings, load, locate
+from inbox.errors import ConfigError
 from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.reloading import Reloading, place, reload
 from inbox.runtime import Runtime
@@ -36,6 +37,8 @@ def run() -> None:
         ),
         supervisor.Child("worker", supervisor.command("worker")),
     ]
+    if runtime.settings.admin.bind:
+        children.append(supervisor.Child("pages", supervisor.command("pages"), renewal=signal.SIGHUP))
     supervisor.supervise(
         children,
         shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
@@ -47,7 +50,7 @@ def run() -> None:
 
 _FIXED = (
     "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
-    "server.tls_key", "worker.shutdown_timeout",
+    "server.tls_key", "worker.shutdown_timeout", "admin.bind",
 )  # fmt: skip
 
 
@@ -81,6 +84,20 @@ def serve() -> None:
         listener.wait_for_port(runtime.settings.server)
     _ = runtime.presence
     server.serve(runtime, inherited=inherited)
+
+
+@click.command()
+def pages() -> None:
+    """Show the pages at their own address, `bind` in [admin]; `inbox run` starts this by itself."""
+    from inbox import server
+
+    label("pages")
+    runtime = Runtime.from_environment()
+    if not runtime.settings.admin.bind:
+        raise ConfigError(f"{FILE}: admin.bind", "not set: the receiver has the pages, under /inbox/")
+    _end_with_supervisor()
+    _ = runtime.presence
+    server.serve_pages(runtime)
 
 
 @click.command()
@@ -122,4 +139,4 @@ def _end_with_supervisor() -> bool:
     return True
 
 
-COMMANDS = (run, reload_, serve, worker)
+COMMANDS = (run, reload_, serve, worker, pages)
