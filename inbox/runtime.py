@@ -120,9 +120,9 @@ class Runtime(Stores):
         """Return those who look after the inbox."""
         from inbox.watching import Watching
 
-        return Watching(
-            self.settings, lambda: self.sources, lambda: self.receiver.probe(), clock=self.clock, steady=self.steady
-        )
+        sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
+        sealer = lambda: self.sealer  # noqa: E731 – beside the other two
+        return Watching(self.settings, sources, probe, clock=self.clock, steady=self.steady, sealer=sealer)
 
     @Once
     def queue(self) -> "Queue":

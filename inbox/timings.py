@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 MILLION = 1_000_000
+MOST = float("inf")
 
 BUCKETS: Mapping[str, tuple[float, ...]] = {
     "answer": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
     "commit": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
     "batch": (1, 2, 4, 8, 16, 32, 64, 128),
     "handler": (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 3600),
+    "handled": (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400),
 }
 """What is measured, and the upper bounds of its buckets: seconds, but items for "batch"."""
 
@@ -42,6 +44,18 @@ class Histogram:
     def above(self, bound: float) -> int:
         """Return how many values are certainly above a bound: they are in buckets that begin there or later."""
         return self.number - next(number for upper, number in self.buckets if upper >= bound)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the value that this share does not exceed, on a line through its bucket; None without values.
+
+        What is above the last finite bound counts as that bound.
+        """
+        rank, lower, below = share * self.number, 0.0, 0
+        for upper, number in self.buckets:
+            if number > below and number >= rank:
+                return lower if upper == MOST else lower + (upper - lower) * (rank - below) / (number - below)
+            lower, below = upper, number
+        return None
 
 
 def names(what: str, value: float) -> dict[str, int]:

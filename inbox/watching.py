@@ -11,6 +11,9 @@ from inbox.providers.base import Provider
 from inbox.pulse import Pulse
 from inbox.store import sqlite
 from inbox.store.alarms import AlarmBook
+from inbox.store.ledger import Ledger
+from inbox.store.sqlite.seal import UNSEALED
+from inbox.store.views import Views
 from inbox.store.watch import Roles, Watch
 from inbox.timings import Timings
 
@@ -26,12 +29,14 @@ class Watching(Parts):
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],
+        sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.clock = clock
         self.steady = steady
         self._sources = sources
+        self._sealer = sealer
         self._probe = probe
         self._pulses: list[Pulse] = []
 
@@ -44,6 +49,16 @@ class Watching(Parts):
     def alarm_book(self) -> AlarmBook:
         """Return what the store knows of the alarms."""
         return sqlite.open_alarms(self.settings.database)
+
+    @Once
+    def views(self) -> Views:
+        """Return what the desk sees of the store besides events."""
+        return sqlite.open_views(self.settings.database, sealer=self._sealer())
+
+    @Once
+    def ledger(self) -> Ledger:
+        """Return what reads the counts for people."""
+        return Ledger(self.views)
 
     @Once
     def watchman(self) -> Watchman:
@@ -109,4 +124,4 @@ class Watching(Parts):
         """End the signs of life, and let go of the store."""
         for pulse in self._pulses:
             pulse.stop()
-        self.close_parts("watch", "alarm_book")
+        self.close_parts("watch", "alarm_book", "views")

@@ -16,6 +16,7 @@ from inbox.store.sqlite.refused import RefusalLimits, usual
 from inbox.store.sqlite.schema import migrate
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.space import Space
+from inbox.store.sqlite.views import SqliteViews
 from inbox.store.sqlite.watch import SqliteWatch
 from inbox.store.sqlite.work import SqliteWork
 from inbox.timings import Observe, unobserved
@@ -97,6 +98,11 @@ def compact(path: Path) -> int:
 def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
     """Return the side of those who look after the inbox."""
     return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+
+
+def open_views(path: Path, *, patience: float = 1.0, sealer: Sealer = UNSEALED) -> SqliteViews:
+    """Return what the desk sees besides events."""
+    return SqliteViews(_ready(path, durable=False, patience=patience), sealer)
 
 
 def open_alarms(path: Path, *, patience: float = 5.0) -> SqliteAlarms:

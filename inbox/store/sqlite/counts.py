@@ -19,6 +19,8 @@ MINUTE = 60
 HOUR = 3600
 KEEP_MINUTES = 3 * HOUR
 KEEP_HOURS = 9 * 7 * 24 * HOUR
+KEEP_DETAILS = 2 * 24 * HOUR
+"""How long hours have the buckets of durations."""
 
 TABLES = """
 CREATE TABLE counts (
@@ -45,13 +47,22 @@ AT_ONCE = 100
 Attempts: TypeAlias = Counter[tuple[str, str]]
 """Counts of one moment, by (handler, name)."""
 
+END_ATTEMPT = """
+UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
+RETURNING id, started_at, source, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler,
+          (SELECT received_at FROM deliveries JOIN events ON events.id = event_id
+           WHERE deliveries.id = delivery_id AND replay_id = 0) AS received_at
+"""
+"""Without a time of receipt for a replay."""
+
 _TALLY = "INSERT INTO counts (span, at, subject, name, n) VALUES "
 _ADD = " ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n"
-# Sums of durations are only ever asked for as totals, so they have no hours.
+# Durations are asked for as totals and, but for those of answers and commits, for the last day.
 _TO_HOURS = """
 INSERT INTO counts (span, at, subject, name, n)
 SELECT 3600, at - at % 3600, subject, name, sum(n) FROM counts
-WHERE span = 60 AND at < :bound AND instr(name, '/') = 0 GROUP BY at - at % 3600, subject, name
+WHERE span = 60 AND at < :bound AND (instr(name, '/') = 0 OR (substr(name, 1, 5) = 'handl' AND at >= :details))
+GROUP BY at - at % 3600, subject, name
 ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n
 """
 _TO_EVER = """
@@ -61,6 +72,7 @@ ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n
 """
 _DROP_MINUTES = "DELETE FROM counts WHERE span = 60 AND at < :bound"
 _DROP_HOURS = "DELETE FROM counts WHERE span = 3600 AND at < :oldest"
+_DROP_DETAILS = "DELETE FROM counts WHERE span = 3600 AND at < :details AND instr(name, '/') > 0"
 
 
 def tally(connection: sqlite3.Connection, minute: int, counts: Mapping[tuple[str, str], int]) -> None:
@@ -95,14 +107,31 @@ def tally_batch(
         tally(connection, minute, counts)
 
 
-def attempt_counts(handler: str, started_at: float, outcome: Outcome, at: float, *, held: bool) -> Attempts:
-    """Return how an attempt ended and how long it took, from the claim to here; after its lease was lost: only that."""
-    found = {"attempt:lost": 1}
-    if held:
-        found = {f"attempt:{outcome.result}": 1, **names("handler", max(0.0, at - started_at))}
-        if outcome.status in ("succeeded", "dead", "discarded"):
-            found[f"ended:{outcome.status}"] = 1
-    return Counter({(handler, name): number for name, number in found.items()})
+def attempt_counts(run: sqlite3.Row, outcome: Outcome, at: float, *, held: bool) -> Attempts:
+    """Return what the end of an attempt, as END_ATTEMPT returns it, adds to its handler and to its event's source.
+
+    Of the handler the result and how long it took, from the claim to here; after its lease was lost only that. Of the
+    source whether it failed, and how long after its receipt an event was handled, unless that was a replay.
+    """
+    handler, source = run["handler"], run["source"]
+    if not held:
+        return Counter({(handler, "attempt:lost"): 1})
+    durations = names("handler", max(0.0, at - run["started_at"]))
+    found = Counter({(handler, name): number for name, number in durations.items()})
+    found[handler, f"attempt:{outcome.result}"] = 1
+    if outcome.status in ("succeeded", "dead", "discarded"):
+        found[handler, f"ended:{outcome.status}"] = 1
+    if went_wrong(outcome):
+        found[source, f"failing:{outcome.status}"] = 1
+    elif outcome.status in ("succeeded", "discarded") and run["received_at"] is not None:
+        waited = names("handled", max(0.0, at - run["received_at"]))
+        found.update({(source, name): number for name, number in waited.items()})
+    return found
+
+
+def went_wrong(outcome: Outcome) -> bool:
+    """Tell whether an attempt failed, rather than that it was told to stop."""
+    return outcome.status in ("retrying", "dead") and outcome.result != "interrupted"
 
 
 def tally_rescue(connection: sqlite3.Connection, handler: str, crashed: int, at: float) -> None:
@@ -116,8 +145,8 @@ def roll(connection: sqlite3.Connection, at: float) -> None:
 
     In the transaction that is open: another process finds the minutes before, or their sums after.
     """
-    values = {"bound": rolled_until(at), "oldest": int(at) - KEEP_HOURS}
-    for statement in (_TO_HOURS, _TO_EVER, _DROP_MINUTES, _DROP_HOURS):
+    values = {"bound": rolled_until(at), "oldest": int(at) - KEEP_HOURS, "details": int(at) - KEEP_DETAILS}
+    for statement in (_TO_HOURS, _TO_EVER, _DROP_MINUTES, _DROP_HOURS, _DROP_DETAILS):
         connection.execute(statement, values)
 
 

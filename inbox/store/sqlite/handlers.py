@@ -1,11 +1,24 @@
-"""What the store remembers of handlers, so that others can route to them without importing them."""
+"""What the store remembers of handlers, so that others can route to them, and show them, without importing them."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from inbox.models import HandlerSpec, Handles
+from inbox.store.base import Outcome
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.counts import went_wrong
+
+TABLES = """
+CREATE TABLE failed_modules (module TEXT PRIMARY KEY, failure TEXT NOT NULL, at REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE last_failures (handler TEXT PRIMARY KEY, attempt_id INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO last_failures (handler, attempt_id)
+SELECT handler, max(found.id) FROM (SELECT id, delivery_id, error FROM attempts ORDER BY id DESC LIMIT 100000) AS found
+JOIN deliveries ON deliveries.id = delivery_id WHERE found.error <> '' GROUP BY handler
+"""
+"""`failed_modules`: what did not import when a worker last loaded the handlers, and since when.
+`last_failures`: the attempt that last went wrong; what it said is gone with it."""
 
 # What a module that failed today had when it last loaded is still there; what was removed before stays removed.
 _REMOVE = "UPDATE handlers SET removed = 1, failure = '' WHERE module NOT IN (SELECT value FROM json_each(?))"
@@ -13,6 +26,15 @@ _REMEMBER = """
 INSERT INTO handlers (name, module, marks, failure, removed, loaded_at) VALUES (?, ?, ?, '', 0, ?)
 ON CONFLICT (name) DO UPDATE SET module = excluded.module, marks = excluded.marks, failure = '', removed = 0,
                                  loaded_at = excluded.loaded_at
+"""
+_FAIL = """
+INSERT INTO failed_modules (module, failure, at) VALUES (?, ?, ?)
+ON CONFLICT (module) DO UPDATE SET failure = excluded.failure
+"""
+_RECOVER = "DELETE FROM failed_modules WHERE module NOT IN (SELECT value FROM json_each(?))"
+_NOTE_FAILURE = """
+INSERT INTO last_failures (handler, attempt_id) VALUES (?, ?)
+ON CONFLICT (handler) DO UPDATE SET attempt_id = excluded.attempt_id
 """
 _UNPARK = """
 UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at, error = ''
@@ -25,7 +47,9 @@ def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float)
     failures = {spec.module: spec.failure for spec in handlers if spec.failure}
     with connection.write() as raw:
         raw.execute(_REMOVE, (json.dumps(list(failures)),))
+        raw.execute(_RECOVER, (json.dumps(list(failures)),))
         for module, failure in failures.items():
+            raw.execute(_FAIL, (module, encodable(failure), at))
             raw.execute("UPDATE handlers SET failure = ? WHERE module = ?", (encodable(failure), module))
         for spec in handlers:
             if not spec.failure:
@@ -42,6 +66,12 @@ def remembered(connection: Connection) -> list[HandlerSpec]:
         )
         for row in rows
     ]
+
+
+def note_failure(connection: sqlite3.Connection, run: sqlite3.Row, outcome: Outcome) -> None:
+    """Remember that an attempt of a handler went wrong, in the open transaction."""
+    if went_wrong(outcome):
+        connection.execute(_NOTE_FAILURE, (run["handler"], run["id"]))
 
 
 def encodable(text: str) -> str:

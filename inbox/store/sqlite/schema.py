@@ -18,13 +18,14 @@ erasures    who destroyed the content of events, when, why, and of how many
 matches: which secret of a source, counted from 1, matched last and when
 users, logins, tokens, cookie_secret: see `access`
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
+failed_modules, last_failures: see `handlers`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, alarms, counts, first, listing, matches, sealed
+from inbox.store.sqlite import access, alarms, counts, first, handlers, listing, matches, sealed
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -43,6 +44,7 @@ KNOWN = (
     "0008_seal",
     "0009_request_ids",
     "0012_admin",
+    "0013_failures",
 )
 
 
@@ -128,6 +130,13 @@ def _request_ids(database: Database) -> None:
 def _admin(database: Database) -> None:
     """Let there be users, logins and tokens for the pages."""
     for statement in access.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0013_failures")
+def _failures(database: Database) -> None:
+    """Remember what failed: modules that have no handler yet, and the last attempt of each handler that did."""
+    for statement in handlers.TABLES.split(";"):
         database.conn.execute(statement)
 
 

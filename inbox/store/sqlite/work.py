@@ -10,9 +10,9 @@ from inbox.models import Claimed, HandlerSpec
 from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.counts import Attempts, attempt_counts, minute_of, tally, tally_rescue
+from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, attempt_counts, minute_of, tally, tally_rescue
 from inbox.store.sqlite.courtesy import Courtesy
-from inbox.store.sqlite.handlers import encodable, remember, remembered
+from inbox.store.sqlite.handlers import encodable, note_failure, remember, remembered
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 # Only the first of several routers finds the event still "received".
@@ -69,10 +69,6 @@ SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = 
     attempts = attempts - (:status = 'parked')
 WHERE id = :id AND token = :token AND status = 'running'
 RETURNING event_id
-"""
-_END_ATTEMPT = """
-UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
-RETURNING started_at, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler
 """
 # An event is what the latest delivery of each of its handlers is; one that nobody routed stays so until it is routed.
 SETTLE = """
@@ -277,9 +273,10 @@ def _finish(
     }
     row = connection.execute(_FINISH, values).fetchone()
     result = outcome.result if row is not None else "lost"
-    run = connection.execute(_END_ATTEMPT, (result, at, encodable(outcome.error), token)).fetchone()
+    run = connection.execute(END_ATTEMPT, (result, at, encodable(outcome.error), token)).fetchone()
     if run is not None:
-        counts.update(attempt_counts(run["handler"], run["started_at"], outcome, at, held=row is not None))
+        counts.update(attempt_counts(run, outcome, at, held=row is not None))
+        note_failure(connection, run, outcome)
     if row is None:
         return Finished(held=False)
     return Finished(held=True, event_status=settle(connection, row["event_id"]))

@@ -1,0 +1,19 @@
+"""The latest requests that were not accepted, each with what was wrong and what to do about it."""
+
+from typing import Any
+
+from inbox.desk.advice import advice
+from inbox.runtime import Runtime
+
+
+def refusals(
+    runtime: Runtime, *, source: str | None = None, before: int | None = None, limit: int = 50
+) -> dict[str, Any]:
+    """Return `rows`, newest first, and `next`: the `before` of the next page, None if this is the last.
+
+    A row has id, source ("" for an address that no source has), at, code, reason, diagnosis, advice, method, remote,
+    headers [[name, value], …] (redacted), size (bytes of the body that were read) and request_id.
+    """
+    found = runtime.watching.views.refusals(source, before, limit + 1)
+    rows = [{**row, "advice": advice(row["code"], row["reason"], row["source"])} for row in found[:limit]]
+    return {"rows": rows, "next": rows[-1]["id"] if len(found) > limit else None}
