@@ -1,4 +1,4 @@
-"""Which events are meant, and what events and deliveries can be. No part of a store knows more of a question than this."""
+"""Which events are meant, and what events and deliveries can be."""
 
 from dataclasses import dataclass
 

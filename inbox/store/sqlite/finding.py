@@ -9,6 +9,7 @@ from inbox.store.finding import NAMES, PENDING, Found, Stop, Unseen, never
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.joined import is_joined, joined
 from inbox.store.sqlite.listing import count, kinds, page
+from inbox.store.sqlite.search import require_fts
 
 COLUMNS = """
 id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
@@ -60,6 +61,7 @@ class SqliteFinding:
 
     def unseen(self) -> Unseen:
         """See Finding."""
+        require_fts(self._connection.rows)
         with self._connection.snapshot():
             (row,) = self._connection.rows(_UNSEEN)
             (later,) = self._connection.rows(_PENDING, (row["upto"], PENDING + 1))
