@@ -16,6 +16,7 @@
     │   └── StoreUnusable     not our database, newer than this program, or damaged
     ├── BadName               what somebody or something cannot be called
     ├── BadPassword           too short, or too long
+    ├── SearchUnavailable     text cannot be searched for, or not everywhere where it must be
     ├── InTheWay              something that would be overwritten, or somebody who works on it
     ├── Unreadable            something sealed that does not open, or has been changed
     │   └── KeyMissing        the key is not set, or not in the file of data keys
@@ -155,6 +156,10 @@ class BadName(InboxError):
 
 class BadPassword(InboxError):
     """This cannot be a password."""
+
+
+class SearchUnavailable(InboxError):
+    """Text cannot be searched for here."""
 
 
 class InTheWay(InboxError):

@@ -25,6 +25,7 @@ from inbox.wakes import Wakes
 
 if TYPE_CHECKING:
     from inbox.delivery import Dispatcher, Wake
+    from inbox.indexer import Indexer
     from inbox.ingest import Receiver
     from inbox.plugins import Registry
     from inbox.providers.base import Provider
@@ -116,6 +117,14 @@ class Runtime(Stores):
             threading.Thread(target=self.pruner.for_a_while, name=PRUNING, daemon=True).start()
 
     @Once
+    def indexer(self) -> "Indexer":
+        """Return what indexes the words in events; a worker process starts it."""
+        from inbox.indexer import Indexer
+
+        store = sqlite.open_indexing(self.settings.database)
+        return Indexer(store, self.settings.search.enabled, clock=self.clock, steady=self.steady)
+
+    @Once
     def watching(self) -> "Watching":
         """Return those who look after the inbox."""
         from inbox.watching import Watching
@@ -168,6 +177,8 @@ class Runtime(Stores):
         """Let go of what was opened."""
         self.close_parts(
             "watching",
+            "indexer",
+            "finding",
             "inlet",
             "wakes",
             "access",
@@ -192,6 +203,7 @@ class Runtime(Stores):
         if self.sealer.on and (erased := self.erasing.reapply(self.clock(), "worker")):
             log.warning("events.erased_again", number=erased)
         self.queue.sweep()
+        self.indexer.start()
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""

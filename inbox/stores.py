@@ -7,6 +7,7 @@ from inbox.parts import Once, Parts
 from inbox.store import sqlite
 from inbox.store.access import Access
 from inbox.store.base import Archive
+from inbox.store.finding import Finding
 from inbox.store.keeping import Keeping
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Stores(Parts):
     def archive(self) -> Archive:
         """Return the owner's side of the store."""
         return sqlite.open_archive(self.settings.database, sealer=self.sealer)
+
+    @Once
+    def finding(self) -> Finding:
+        """Return the side of those who look for events."""
+        return sqlite.open_finding(self.settings.database)
 
     @Once
     def access(self) -> Access:

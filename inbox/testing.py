@@ -171,6 +171,10 @@ class Inbox:
         """Look for work that nobody was told about, and return how much there was."""
         return self.dispatcher.sweep()
 
+    def index(self) -> int:
+        """Make the words of all events findable, as a worker does meanwhile, and return how many steps that took."""
+        return self.runtime.indexer.catch_up()
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.clock.now += seconds
@@ -199,7 +203,7 @@ class Inbox:
 
     def close(self) -> None:
         """Close the database."""
-        for name in ("inlet", "archive", "presence"):
+        for name in ("inlet", "archive", "finding", "indexer", "presence"):
             if name in self.runtime.__dict__:
                 getattr(self.runtime, name).close()
         if self._dispatcher is not None:

@@ -1,54 +1,25 @@
 """`sources`, `handlers`, `events`, `show` and `refusals`: what is there."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inbox.cli.filters import filters, of_handler
 from inbox.cli.identity import Identity
 from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, dump, instant, safe, table
-from inbox.cli.times import Moment
-from inbox.errors import NotFound, Unreadable
+from inbox.desk import events as desk
+from inbox.errors import NotFound, SearchUnavailable, Unreadable
 from inbox.models import HandlerSpec
 from inbox.runtime import Runtime
-from inbox.store.base import EVENT_STATUSES, Filter
+from inbox.store.base import Filter
 
 if TYPE_CHECKING:
     from inbox.providers.base import Provider
 
-Command = Callable[..., Any]
-
 COUNTS = ("duplicates", "conflicts", "quarantined", "dead", "refusals", "held")
-
-
-def filters(command: Command) -> Command:
-    """Add the options that say which events are meant; the command gets them as `wanted`, a Filter."""
-
-    @wraps(command)
-    def with_filter(
-        source: str | None,
-        event_type: str | None,
-        status: str | None,
-        since: float | None,
-        until: float | None,
-        **others: Any,
-    ) -> Any:
-        return command(wanted=Filter(source, event_type, status, since, until), **others)
-
-    found: Command = with_filter
-    for option in (
-        click.option("--until", type=Moment(), help="Received before this: 2026-01-31, 2026-01-31T09:00, 30m, 2h, 7d."),
-        click.option("--since", type=Moment(), help="Received at or after this."),
-        click.option("--status", type=click.Choice(EVENT_STATUSES)),
-        click.option("--type", "event_type", help="Event type; may be a shell glob."),
-        click.option("--source"),
-    ):
-        found = option(found)
-    return found
 
 
 @click.command()
@@ -149,13 +120,18 @@ def _loaded(spec: HandlerSpec) -> dict[str, Any]:
 
 @click.command()
 @filters
+@of_handler
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--before", type=int, help="Only events with a smaller id, for the next page.")
 @as_json
 def events(wanted: Filter, limit: int, before: int | None, as_json: bool) -> None:
     """List events, newest first."""
-    wanted = replace(wanted, before=before)
-    rows = [event_row(row) for row in opened().archive.events(wanted, limit)]
+    found = desk.events(opened(), replace(wanted, before=before), limit, seconds=None)
+    if found["unseen"] and found["unseen"]["problem"]:
+        raise SearchUnavailable(found["unseen"]["problem"])
+    for sentence in found["unseen"]["said"] if found["unseen"] else []:
+        click.echo(f"not searched: {sentence}", err=True)
+    rows = [event_row(row) for row in found["events"]]
     if as_json:
         return dump(rows)
     table(

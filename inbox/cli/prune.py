@@ -1,19 +1,22 @@
 """`prune`, `compact`, `keep`, `unkeep` and `kept`: what is deleted, what is not, and the room that it gives."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 
 import click
 
-from inbox.cli.look import filters
+from inbox.cli.filters import filters, of_handler
 from inbox.cli.opened import opened
 from inbox.cli.replay import user
 from inbox.cli.tables import as_json, dump, instant, table
+from inbox.desk.events import require_complete
 from inbox.retention import Pruned
+from inbox.runtime import Runtime
 from inbox.store import sqlite
 from inbox.store.base import Filter
 
 MIB = 2**20
+PAGE = 500
 
 
 @click.command()
@@ -63,6 +66,7 @@ def compact() -> None:
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
 @filters
+@of_handler
 @click.option("--why", default="", help="A note that is kept with each event.")
 def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
     """Keep events from being pruned: by id, or all that match the filters now; later ones are not covered.
@@ -71,34 +75,44 @@ def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
     keep_event_count of its source to 0: that is for ever.
     """
     runtime, who = opened(), user()
-    _checked(ids, wanted)
-    number = _all(lambda: runtime.keeping.keep(wanted, ids, at=runtime.clock(), who=who, why=why))
+    _checked(runtime, ids, wanted)
+    keep, at = runtime.keeping.keep, runtime.clock()
+    number = _all(runtime, wanted, ids, lambda which, these: keep(which, these, at=at, who=who, why=why))
     click.echo(f"{number} events are kept from now on")
 
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
 @filters
+@of_handler
 def unkeep(ids: tuple[int, ...], wanted: Filter) -> None:
     """Let events be pruned again that were kept: by id, or all that match the filters."""
     runtime = opened()
-    _checked(ids, wanted)
-    click.echo(f"{_all(lambda: runtime.keeping.unkeep(wanted, ids))} events are no longer kept")
+    _checked(runtime, ids, wanted)
+    click.echo(f"{_all(runtime, wanted, ids, runtime.keeping.unkeep)} events are no longer kept")
 
 
-def _checked(ids: tuple[int, ...], wanted: Filter) -> None:
+def _checked(runtime: Runtime, ids: tuple[int, ...], wanted: Filter) -> None:
     """Raise UsageError unless events are named in one way, and NotFound for an id that is none."""
     if bool(ids) == (wanted != Filter()):
         raise click.UsageError("name events by ID, or by at least one filter, not both")
-    archive = opened().archive
     for named in ids:
-        archive.event(named)
+        runtime.archive.event(named)
+    for sentence in require_complete(runtime, wanted):
+        click.echo(f"not searched: {sentence}", err=True)
 
 
-def _all(step: Callable[[], int]) -> int:
+def _all(runtime: Runtime, wanted: Filter, ids: tuple[int, ...], step: Callable[[Filter, Sequence[int]], int]) -> int:
+    """Return the sum of the steps; events with some text are found first, page by page."""
     number = 0
-    while done := step():
-        number += done
+    if wanted.text is None:
+        while done := step(wanted, ids):
+            number += done
+        return number
+    after = 0
+    while page := runtime.archive.events(replace(wanted, after=after), PAGE):
+        after = page[-1]["id"]
+        number += step(Filter(), [row["id"] for row in page])
     return number
 
 

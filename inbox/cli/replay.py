@@ -14,9 +14,10 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inbox.cli.look import filters
+from inbox.cli.filters import filters
 from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, console, dump, instant, safe, table
+from inbox.desk.events import require_complete
 from inbox.errors import NotFound, StoreError
 from inbox.replay import Replayed
 from inbox.store.base import Filter
@@ -70,6 +71,8 @@ def replay(
     runtime = opened()
     if handler and handler not in {spec.name for spec in runtime.known_handlers()}:
         raise NotFound(f"there is no handler {handler}; `inbox handlers` lists them")
+    for sentence in require_complete(runtime, wanted):
+        click.echo(f"not searched: {sentence}", err=True)
     replayer = runtime.replayer
     total = len(ids) or runtime.archive.count(wanted)
     events = iter([runtime.archive.event(event_id) for event_id in ids]) if ids else replayer.select(wanted)

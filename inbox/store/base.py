@@ -10,26 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from inbox.models import Claimed, HandlerSpec, NewEvent, Refusal, Request, Stored
+from inbox.store.filters import DELIVERY_STATUSES as DELIVERY_STATUSES
+from inbox.store.filters import EVENT_STATUSES as EVENT_STATUSES
+from inbox.store.filters import Filter as Filter
 from inbox.store.routing import Head, Worker
-
-EVENT_STATUSES = ("received", "quarantined", "conflict", "unhandled", "processing", "succeeded", "dead")
-DELIVERY_STATUSES = ("pending", "running", "retrying", "parked", "succeeded", "dead", "discarded", "cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which events: every field that is not None must hold. `since` is included, `until` is not; Unix seconds.
-
-    `before` and `after` are ids, for paging: newest first below `before`, oldest first above `after`.
-    """
-
-    source: str | None = None
-    type: str | None = None
-    status: str | None = None
-    since: float | None = None
-    until: float | None = None
-    before: int | None = None
-    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +190,10 @@ class Archive(Protocol):
     """What the owner needs: look, and run again."""
 
     def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
-        """Return events as rows; newest first, or oldest first if `wanted.after` is set."""
+        """Return events as rows; newest first, or oldest first if `wanted.after` is set.
+
+        Of a search for text those that are indexed; raises SearchUnavailable if this SQLite cannot. See `finding`.
+        """
         ...
 
     def count(self, wanted: Filter) -> int:

@@ -9,6 +9,8 @@ from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.erase import SqliteErasing
+from inbox.store.sqlite.finding import SqliteFinding
+from inbox.store.sqlite.indexing import SqliteIndexing
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
@@ -74,6 +76,16 @@ def open_archive(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED
 def open_keeping(path: Path, *, patience: float = 5.0, durable: bool = True) -> SqliteKeeping:
     """Return the retention side. What was pruned need not be `durable`: after a power cut it goes again."""
     return SqliteKeeping(_ready(path, durable=durable, patience=patience))
+
+
+def open_finding(path: Path, *, patience: float = 5.0) -> SqliteFinding:
+    """Return the side of those who look for events."""
+    return SqliteFinding(_ready(path, durable=False, patience=patience))
+
+
+def open_indexing(path: Path, *, patience: float = 5.0) -> SqliteIndexing:
+    """Return the indexer's side; a power cut may cost the last of its steps, which are then done again."""
+    return SqliteIndexing(_ready(path, durable=False, patience=patience))
 
 
 def open_erasing(path: Path, sealer: Sealer, *, patience: float = 5.0) -> SqliteErasing:

@@ -1,6 +1,5 @@
 """The owner's side of the SQLite store: lists, one event with everything about it, and replays."""
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,16 +7,13 @@ from typing import Any
 from inbox.errors import Erased, NotFound, Unreadable
 from inbox.models import HandlerSpec, Request, iso
 from inbox.store.base import Filter, ReplayResult, Waiting
+from inbox.store.finding import never
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.finding import COLUMNS, count_all, event_of, look
 from inbox.store.sqlite.handlers import encodable, remembered
-from inbox.store.sqlite.listing import count, kinds, page
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.work import make_delivery, settle
 
-_COLUMNS = """
-id, source, type, key, status, received_at, size, hex(body_digest) AS body_digest, verified_by, violations,
-conflict_of, duplicates, last_duplicate_at, body_pruned_at, erased_at, request_id
-"""
 _BODY = "SELECT method, path, query, headers, remote, body, seal FROM bodies WHERE event_id = ?"
 _DELIVERIES = """
 SELECT id, handler, replay_id, status, attempts, crashes, worker, lease_until, due_at, created_at, finished_at, value,
@@ -88,18 +84,16 @@ class SqliteArchive:
 
     def events(self, wanted: Filter, limit: int) -> list[dict[str, Any]]:
         """See Archive."""
-        (few,) = self._connection.rows(*kinds(wanted))
-        sql, values = page(_COLUMNS, wanted, few["n"])
-        return [_event(row) for row in self._connection.rows(sql, {**values, "limit": limit})]
+        return [dict(row) for row in look(self._connection, wanted, limit, never).rows]
 
     def count(self, wanted: Filter) -> int:
         """See Archive."""
-        return int(self._connection.rows(*count(wanted))[0]["n"])
+        return count_all(self._connection, wanted)
 
     def event(self, event_id: int) -> dict[str, Any]:
         """See Archive."""
         with self._connection.snapshot():
-            rows = self._connection.rows(f"SELECT {_COLUMNS}, pruned_at FROM events WHERE id = ?", (event_id,))
+            rows = self._connection.rows(f"SELECT {COLUMNS}, pruned_at FROM events WHERE id = ?", (event_id,))
             kept = self._connection.rows("SELECT at, who, why FROM keeps WHERE event_id = ?", (event_id,))
             bodies = self._connection.rows(_BODY, (event_id,))
             attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
@@ -110,7 +104,7 @@ class SqliteArchive:
             raise NotFound(f"event {event_id} was pruned: only its key is left, so that copies of it are recognised")
         for delivery in deliveries:
             delivery["runs"] = [item for item in attempts if item["delivery_id"] == delivery["id"]]
-        event = {**_event(rows[0]), "deliveries": deliveries, "kept": dict(kept[0]) if kept else None}
+        event = {**event_of(rows[0]), "deliveries": deliveries, "kept": dict(kept[0]) if kept else None}
         try:
             return event | ({"request": _request(self._sealer.open(event_id, bodies[0]))} if bodies else {})
         except (Erased, Unreadable) as error:
@@ -257,13 +251,6 @@ def _replay(
     assert made is not None, "a replay makes each delivery once"
     settle(connection, event_id)
     return "created", made
-
-
-def _event(row: sqlite3.Row) -> dict[str, Any]:
-    event = {name: row[name] for name in row.keys() if name != "pruned_at"}  # noqa: SIM118 – a Row is no mapping
-    event["violations"] = json.loads(event["violations"]) if event["violations"] else []
-    event["body_digest"] = event["body_digest"].lower()
-    return event
 
 
 def _request(request: Request) -> dict[str, Any]:

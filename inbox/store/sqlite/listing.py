@@ -65,6 +65,9 @@ _OF_EVENT = {
     "before": "id < :before",
     "after": "id > :after",
 }
+_OF_DELIVERY = {
+    "handler": "EXISTS (SELECT 1 FROM deliveries AS d WHERE d.event_id = events.id AND d.handler = :handler)",
+}
 _OF_SPAN = {
     "since": "newest >= :since",
     "until": "oldest < :until",
@@ -79,9 +82,13 @@ _THIS_KIND = ["source = kind.source", "type = kind.type", "status = kind.status"
 
 
 def where(wanted: Filter) -> tuple[str, dict[str, Any]]:
-    """Return the WHERE clause of a filter, without pruned events, and its values. `type` may be a shell glob."""
+    """Return the WHERE clause of a filter, without pruned events, and its values. `type` may be a shell glob.
+
+    Text is not in it: whoever wants that finds the events first, and names them by id.
+    """
+    assert wanted.text is None, "text is not searched for by a clause"
     values = _values(wanted)
-    clauses = ["pruned_at IS NULL", *_held(_OF_EVENT, values)]
+    clauses = ["pruned_at IS NULL", *_held(_OF_EVENT, values), *_held(_OF_DELIVERY, values)]
     if kinds := _held(_OF_KIND, values):
         clauses.append(f"(source, type, status) IN (SELECT source, type, status FROM kinds WHERE {_and(kinds)})")
     return f"WHERE {_and(clauses)}", values

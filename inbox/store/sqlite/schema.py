@@ -19,13 +19,14 @@ matches: which secret of a source, counted from 1, matched last and when
 users, logins, tokens, cookie_secret: see `access`
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 failed_modules, last_failures: see `handlers`
+search_blocks, search_owner: see `search`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, alarms, counts, first, handlers, listing, matches, sealed
+from inbox.store.sqlite import access, alarms, counts, first, handlers, listing, matches, sealed, search
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -43,6 +44,7 @@ KNOWN = (
     "0007_listing",
     "0008_seal",
     "0009_request_ids",
+    "0011_search",
     "0012_admin",
     "0013_failures",
 )
@@ -123,6 +125,13 @@ def _seal(database: Database) -> None:
 def _request_ids(database: Database) -> None:
     """Let an answer lead to what was stored, and a source tell which of its secrets matched last."""
     for statement in matches.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0011_search")
+def _search(database: Database) -> None:
+    """Let events be found by their words and by handler."""
+    for statement in search.TABLES:
         database.conn.execute(statement)
 
 
