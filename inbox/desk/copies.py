@@ -111,7 +111,8 @@ def _curl_notes(fill: list[str], odd: list[str]) -> list[str]:
     if fill:
         places = ", ".join(fill)
         notes.append(
-            f"Secrets are not stored: put yours in the place of {FILL_IN} in {places}; until then it gets 401."
+            f"Secrets are not stored: put yours, as the sender writes it, in the place of {FILL_IN} in {places}; "
+            "until then the answer is 401."
         )
     else:
         notes.append(
