@@ -21,14 +21,25 @@ from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal,
 from inbox.store.access import Access
 from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
+from inbox.store.finding import Finding, Indexing
 from inbox.store.keeping import Keeping
-from inbox.store.sqlite import open_access, open_alarms, open_archive, open_inlet, open_keeping, open_watch, open_work
+from inbox.store.sqlite import (
+    open_access,
+    open_alarms,
+    open_archive,
+    open_finding,
+    open_indexing,
+    open_inlet,
+    open_keeping,
+    open_watch,
+    open_work,
+)
 from inbox.store.sqlite.connection import Connection
 from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Finding, Indexing)
 
 
 class SqliteStore:
@@ -38,7 +49,7 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access] = []
+        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Finding | Indexing] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -59,6 +70,14 @@ class SqliteStore:
     @cached_property
     def keeping(self) -> Keeping:
         return self._closing(open_keeping(self.path, patience=self.patience))
+
+    @cached_property
+    def finding(self) -> Finding:
+        return self._closing(open_finding(self.path, patience=self.patience))
+
+    @cached_property
+    def indexing(self) -> Indexing:
+        return self._closing(open_indexing(self.path, patience=self.patience))
 
     @cached_property
     def watch(self) -> Watch:

@@ -22,10 +22,11 @@ from tests.store.stores import SqliteStore, claimed, connection_of, event, inval
 MANY = 20_000
 KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys")
 ASKED = Filter("a", "order.*", "dead", since=5e3, until=9e3, before=18_000, after=100)
+LISTED = [field.name for field in fields(Filter) if field.name not in ("handler", "text")]
 COMBINED = [
     replace(Filter(), **{name: getattr(ASKED, name) for name in names})
-    for number in range(len(fields(Filter)) + 1)
-    for names in combinations([field.name for field in fields(Filter)], number)
+    for number in range(len(LISTED) + 1)
+    for names in combinations(LISTED, number)
 ]
 _EVENT = """
 INSERT INTO events (id, source, key, type, status, received_at, size, body_digest, content_digest, verified_by)

@@ -52,16 +52,19 @@ TABLES = [
     "refusals",
     "replays",
     "seal",
+    "search_blocks",
+    "search_owner",
     "spans",
     "tokens",
     "users",
 ]
 INDEXES = [
-    "attempts_delivery", "attempts_source", "deliveries_parked", "deliveries_running", "deliveries_waiting",
+    "attempts_delivery", "attempts_source", "deliveries_handler", "deliveries_parked", "deliveries_running",
+    "deliveries_waiting",
     "events_bodies", "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind",
     "events_request", "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_expires",
     "held_source",
-    "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source",
+    "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source", "search_block",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 

@@ -23,9 +23,10 @@ DENSE = 16
 """Where one of so many ids is asked for, all that lie between are read; else each by itself."""
 
 _THESE = "IN (SELECT value FROM json_each(:ids))"
-_BLOCKS = (
-    "SELECT number, block FROM search_blocks WHERE state = 'live' AND block BETWEEN ? AND ? ORDER BY block {order}"
-)
+_BLOCKS = """
+SELECT number, block FROM search_blocks INDEXED BY search_block
+WHERE state = 'live' AND state <> 'going' AND block BETWEEN ? AND ? ORDER BY block {order}
+"""
 _WORDS = """
 SELECT rowid AS id FROM search_text_{number} WHERE search_text_{number} MATCH :words AND rowid > :after
 AND rowid < :before ORDER BY rowid {order} LIMIT :limit
