@@ -187,7 +187,7 @@ def _check(settings: Settings, file: str) -> None:
     _check_bind(settings, file)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
-    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead"}
+    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
     if unknown := set(settings.retention.keep_statuses) - prunable:
         raise ConfigError(
             f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"

@@ -36,12 +36,25 @@ SWEEP_AHEAD = 90.0
 PUT_OFF = 1.0
 """Seconds until work is tried again after the store was locked or full."""
 
+NAP = 0.05
+"""Seconds that an idle worker waits at most before it looks again whether it is time for the next step of an action."""
+
 
 class Wake(Protocol):
     """How the dispatcher tells the queue that there is work; losing a message only costs time."""
 
     def wake(self, after: float = 0.0) -> None:
         """Have somebody look for work, `after` seconds from now."""
+
+
+class Errands(Protocol):
+    """What is done between batches; `inbox.actions.Performer` has it."""
+
+    def some(self) -> float | None:
+        """Do a little; return in how many seconds to come again, None if nothing is left to do."""
+
+    def left(self) -> bool:
+        """Tell whether anything is left to do, now or later."""
 
 
 class Dispatcher:
@@ -63,7 +76,9 @@ class Dispatcher:
         steady: Callable[[], float],
         lease: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
+        errands: Errands | None = None,
     ) -> None:
+        self._errands = errands
         self._registry = registry
         self._work = work
         self._queue = wake
@@ -82,7 +97,7 @@ class Dispatcher:
         return list(self._registry.handlers)
 
     def work(self) -> None:
-        """Route what nobody routed and run some of what is due; if there is more, leave a message that says so.
+        """Route what nobody routed, run some of what is due, go a step of an action; if there is more, leave a message.
 
         The message is left before the handlers run, so that another process can take it meanwhile.
         """
@@ -97,6 +112,7 @@ class Dispatcher:
             self._wake()
         if claimed:
             self._run(claimed)
+        self._run_errands(idle=not claimed)
 
     def route(self) -> bool:
         """Make one delivery per event and handler that matches, also for handlers whose module failed to import today.
@@ -130,6 +146,8 @@ class Dispatcher:
             self._queue.wake(after)
         if unrouted or waiting:
             log.info("sweep.found", unrouted=unrouted, waiting=len(waiting))
+        if self._errands is not None and self._errands.left():
+            self._queue.wake()
         self._expire(now)
         return unrouted + len(waiting)
 
@@ -159,6 +177,21 @@ class Dispatcher:
                 if outcome.result == "interrupted":
                     break
         self._at_once = max(1, self._at_once // 2) if batch.was_cut_short else min(CLAIMED_AT_ONCE, self._at_once * 2)
+
+    def _run_errands(self, *, idle: bool) -> None:
+        """Do a little of what is not handlers' work; the queue's schedule is too coarse for waits below a second."""
+        try:
+            again = self._errands.some() if self._errands is not None else None
+        except StoreUnavailable as error:
+            log.warning("errands.put_off", error=str(error), seconds=PUT_OFF)
+            again = PUT_OFF
+        if again is None:
+            return
+        if 0.0 < again < 1.0:
+            if idle:
+                self._pause(min(again, NAP))
+            again = 0.0
+        self._wake(again)
 
     def _recorded(self, claimed: Claimed, outcome: Outcome, finished: Finished) -> None:
         report(claimed, outcome, finished)

@@ -114,6 +114,7 @@ class _Collector:
         on: Values = {key: float(value) for key, value in numbers.alarms.items()}
         yield _gauge("inbox_backlog_items", "What is still to be done, by state.", ("state",), _keyed(looked.backlog))
         yield _gauge("inbox_backlog_oldest_age_seconds", "Age of what waits longest.", (), {(): looked.oldest})
+        yield _gauge("inbox_paused_oldest_age_seconds", "The same, of what is paused.", (), {(): looked.oldest_paused})
         yield _gauge("inbox_store_bytes", "Bytes of the database and its log.", ("part",), _keyed(looked.store))
         yield _gauge("inbox_disk_free_bytes", "Bytes free on the disk of the store.", (), {(): looked.disk_free})
         yield _gauge("inbox_disk_reserved_bytes", "Below so many 503.", (), {(): numbers.reserved_bytes})

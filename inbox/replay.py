@@ -1,24 +1,21 @@
-"""Old events → new work: for all their handlers or one, also for handlers that did not exist when they came.
+"""Old events → what is to be made of them: for all their handlers or one, also for those that did not exist then.
 
-A quarantined event is checked again first. Decides nothing about how a handler runs: it makes deliveries and wakes
-the queue, as routing does.
+A quarantined event is checked again first. Writes nothing and runs nothing: `inbox.actions` makes deliveries of it.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from inbox.errors import Malformed, StoreError, Violation
 from inbox.ingest import payload_of
 from inbox.models import HandlerSpec, Request
 from inbox.providers.base import Provider
-from inbox.store.base import Archive, Filter, ReplayResult
+from inbox.store.acting import Checked
+from inbox.store.base import Archive, ReplayResult
 from inbox.validation import Schemas
-
-PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +34,17 @@ class Replayed:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be made of one event: its handlers, its status if it was checked again; `replayed` if nothing."""
+
+    replayed: Replayed
+    handlers: Sequence[HandlerSpec] = ()
+    checked: Checked | None = None
+
+
 class Replayer:
-    """Replays events of an archive under one entry in `replays`."""
+    """Finds out what is to be made of old events."""
 
     def __init__(
         self,
@@ -46,56 +52,23 @@ class Replayer:
         sources: Mapping[str, Provider],
         schemas: Schemas,
         handlers: Callable[[], list[HandlerSpec]],
-        wake: Callable[[], None],
-        clock: Callable[[], float],
     ) -> None:
         self._archive = archive
         self._sources = sources
         self._schemas = schemas
         self._known = handlers
-        self._wake = wake
-        self._clock = clock
-
-    def select(self, wanted: Filter) -> Iterator[dict[str, Any]]:
-        """Yield the matching events, oldest first, as they are now; none that comes later."""
-        newest = self._archive.events(replace(wanted, after=None), 1)
-        last = newest[0]["id"] if newest else 0
-        after = wanted.after or 0
-        while page := self._archive.events(replace(wanted, after=after, before=last + 1), PAGE):
-            yield from page
-            after = page[-1]["id"]
-
-    def start(self, *, who: str, why: str, selection: Mapping[str, Any], handler: str | None) -> int:
-        """Record the replay and return its id."""
-        return self._archive.add_replay(
-            at=self._clock(), who=who, why=why, selection=json.dumps(selection), handler=handler
-        )
-
-    def end(self, replay_id: int, *, events: int, deliveries: int) -> None:
-        """Record what the replay came to."""
-        self._archive.end_replay(replay_id, at=self._clock(), events=events, deliveries=deliveries)
 
     def plan(self, event: Mapping[str, Any], handler: str | None, *, force: bool = False) -> Replayed:
-        """Return what `replay` would do with an event, without doing it."""
-        if event["body_pruned_at"] is not None:
-            return Replayed(event["id"], problem=_gone(event))
-        if self._violations(event, force)[0]:
-            return Replayed(event["id"], problem="invalid")
-        names = choose(self._known(), event["source"], event["type"], handler)
-        return Replayed(event["id"], created=len(names), problem="" if names else "no handler")
+        """Return what replaying an event (a row of Archive.events) would come to, without doing it."""
+        (prepared,) = self.prepare([event], handler, force=force)
+        return replace(prepared.replayed, created=len(prepared.handlers))
 
-    def replay(self, event: Mapping[str, Any], handler: str | None, replay_id: int, *, force: bool = False) -> Replayed:
-        """Make new work of an event (a row of Archive.events) and wake the queue.
+    def prepare(
+        self, events: Sequence[Mapping[str, Any]], handler: str | None, *, force: bool = False
+    ) -> list[Prepared]:
+        """Check quarantined events again, and find the handlers of each; one that fails keeps no other from it.
 
         `force` runs handlers although the payload breaks its schema; they get `payload=None` if it is not JSON.
-        """
-        return self._make([self._prepare(event, handler, self._known(), force)], replay_id)[0]
-
-    def replay_all(
-        self, events: Sequence[Mapping[str, Any]], handler: str | None, replay_id: int, *, force: bool = False
-    ) -> list[Replayed]:
-        """Do what `replay` does for several events, in one transaction; one that fails keeps no other from it.
-
         Raises StoreError.
         """
         known, prepared = self._known(), []
@@ -105,40 +78,29 @@ class Replayer:
             except StoreError:
                 raise
             except Exception as error:
-                prepared.append((Replayed(event["id"], problem="failed", error=str(error)), []))
-        return self._make(prepared, replay_id)
+                prepared.append(Prepared(Replayed(event["id"], problem="failed", error=str(error))))
+        return prepared
 
     def _prepare(
         self, event: Mapping[str, Any], handler: str | None, known: Sequence[HandlerSpec], force: bool
-    ) -> tuple[Replayed, list[HandlerSpec]]:
-        """Check a quarantined event again, and return its handlers, or why it has none to run."""
-        event_id, event_type = event["id"], event["type"]
+    ) -> Prepared:
+        event_id, event_type, checked = event["id"], event["type"], None
         if event["body_pruned_at"] is not None:
-            return Replayed(event_id, problem=_gone(event)), []
-        if event["status"] == "quarantined":
+            return Prepared(Replayed(event_id, problem=_gone(event)))
+        if _quarantined(event):
             violations, event_type = self._violations(event, force)
             if violations:
-                self._archive.settle(event_id, status="quarantined", type=event_type, violations=_json(violations))
-                return Replayed(event_id, problem="invalid"), []
+                checked = Checked(event_id, event["status"], event_type, _json(violations))
+                return Prepared(Replayed(event_id, problem="invalid"), checked=checked)
         specs = choose(known, event["source"], event_type, handler)
-        if event["status"] == "quarantined":
-            status = "quarantined" if specs else "unhandled"
-            self._archive.settle(event_id, status=status, type=event_type, violations=None)
-        return Replayed(event_id, problem="" if specs else "no handler"), specs
-
-    def _make(self, prepared: Sequence[tuple[Replayed, list[HandlerSpec]]], replay_id: int) -> list[Replayed]:
-        wanted = [(event.event_id, spec.name, not spec.failure) for event, specs in prepared for spec in specs]
-        if not wanted:
-            return [event for event, _ in prepared]
-        results = iter(self._archive.replay_all(wanted, replay_id=replay_id, at=self._clock()))
-        done = [counted(event, list(islice(results, len(specs)))) for event, specs in prepared]
-        self._wake()
-        return done
+        if _quarantined(event):
+            checked = Checked(event_id, event["status"] if specs else "unhandled", event_type, None)
+        return Prepared(Replayed(event_id, problem="" if specs else "no handler"), specs, checked)
 
     def _violations(self, event: Mapping[str, Any], force: bool) -> tuple[tuple[Violation, ...], str]:
         """Return what is wrong with a quarantined event's payload today, and its type as it is found today."""
         source = self._sources.get(event["source"])
-        if event["status"] != "quarantined" or force:
+        if force:
             return (), event["type"]
         if source is None:
             return (
@@ -164,6 +126,11 @@ def counted(event: Replayed, results: Sequence[ReplayResult | None]) -> Replayed
     if counts[None]:
         return replace(event, problem="failed", error="it was pruned meanwhile")
     return replace(event, created=counts["created"], expedited=counts["expedited"], running=counts["running"])
+
+
+def _quarantined(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event breaks its schema, or did when it was looked at; it may be ignored meanwhile."""
+    return event["status"] == "quarantined" or (event["status"] == "ignored" and event["conflict_of"] is None)
 
 
 def _json(violations: tuple[Violation, ...]) -> str:

@@ -24,6 +24,7 @@ from inbox.stores import Stores
 from inbox.wakes import Wakes
 
 if TYPE_CHECKING:
+    from inbox.actions import Performer
     from inbox.delivery import Dispatcher, Wake
     from inbox.indexer import Indexer
     from inbox.ingest import Receiver
@@ -176,21 +177,8 @@ class Runtime(Stores):
     def close(self) -> None:
         """Let go of what was opened."""
         self.close_parts(
-            "watching",
-            "indexer",
-            "finding",
-            "inlet",
-            "wakes",
-            "access",
-            "archive",
-            "dispatcher",
-            "keeping",
-            "pruning",
-            "erasing",
-            "sealed",
-            "queue",
-            "sealer",
-            "presence",
+            *("watching", "indexer", "finding", "inlet", "wakes", "access", "archive", "acting", "dispatcher"),
+            *("keeping", "pruning", "erasing", "sealed", "queue", "sealer", "presence"),
         )
 
     def load(self) -> None:
@@ -230,15 +218,26 @@ class Runtime(Stores):
             max_crashes=worker.max_crashes,
         )
         return Dispatcher(
-            self.registry, work, wake, guard, runner, clock=self.clock, steady=self.steady, lease=worker.lease
+            *(self.registry, work, wake, guard, runner),
+            clock=self.clock,
+            steady=self.steady,
+            lease=worker.lease,
+            errands=self.performer,
         )
 
     @Once
     def replayer(self) -> "Replayer":
-        """Return what replays old events."""
+        """Return what finds out how old events are replayed."""
         from inbox.replay import Replayer
 
-        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers, self.queue.wake, self.clock)
+        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers)
+
+    @Once
+    def performer(self) -> "Performer":
+        """Return what does recorded actions. The receiver never asks for this: it records them."""
+        from inbox.actions import Performer
+
+        return Performer(self.acting, self.archive, lambda: self.replayer, clock=self.clock, steady=self.steady)
 
     @Once
     def releaser(self) -> "Releaser":

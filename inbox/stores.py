@@ -6,6 +6,7 @@ from inbox.config import Settings
 from inbox.parts import Once, Parts
 from inbox.store import sqlite
 from inbox.store.access import Access
+from inbox.store.acting import Acting
 from inbox.store.base import Archive
 from inbox.store.finding import Finding
 from inbox.store.keeping import Keeping
@@ -46,6 +47,11 @@ class Stores(Parts):
     def archive(self) -> Archive:
         """Return the owner's side of the store."""
         return sqlite.open_archive(self.settings.database, sealer=self.sealer)
+
+    @Once
+    def acting(self) -> Acting:
+        """Return the side of the store that records actions and pauses."""
+        return sqlite.open_acting(self.settings.database, sealer=self.sealer)
 
     @Once
     def finding(self) -> Finding:

@@ -18,12 +18,13 @@ from typing import Any
 from inbox.cli.send import signed
 from inbox.config import InboxSettings, Settings, SourceSettings
 from inbox.delivery import Dispatcher
+from inbox.desk import actions
 from inbox.identity import content_digest
 from inbox.ingest import Answer, payload_of, redact_headers
 from inbox.models import Event, Payload, Request, Secret, utc
 from inbox.providers import PROVIDERS, build
 from inbox.providers.base import Provider, encode
-from inbox.replay import Replayed, Replayer
+from inbox.replay import Replayed
 from inbox.runtime import Runtime
 from inbox.store.base import Filter
 
@@ -194,16 +195,27 @@ class Inbox:
 
     def replay(self, event_id: int, handler: str | None = None, *, force: bool = False) -> Replayed:
         """Run an event again, for all its handlers or one."""
-        self.runtime.__dict__.pop("registry", None)
-        replayer: Replayer = self.runtime.replayer
-        number = replayer.start(who="test", why="", selection={"ids": [event_id]}, handler=handler)
-        done = replayer.replay(self.event(event_id), handler, number, force=force)
-        replayer.end(number, events=1, deliveries=done.created)
-        return done
+        runtime = self.runtime
+        runtime.__dict__.pop("registry", None)
+        number = actions.begin(
+            runtime,
+            "replay",
+            who="test",
+            why="",
+            ids=[event_id],
+            handler=handler,
+            force=force,
+            known=None if handler is None else [handler],
+            hold=1.0,
+        )
+        done = runtime.performer.step(runtime.acting.action(number), 2)
+        assert done, "nobody else does this"
+        self.queue.wake()
+        return done[0]
 
     def close(self) -> None:
         """Close the database."""
-        for name in ("inlet", "archive", "finding", "indexer", "presence"):
+        for name in ("inlet", "archive", "acting", "finding", "indexer", "watching", "presence"):
             if name in self.runtime.__dict__:
                 getattr(self.runtime, name).close()
         if self._dispatcher is not None:

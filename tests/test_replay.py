@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.desk import actions
 from inbox.store.base import Filter
 from inbox.testing import Inbox
 from tests.conftest import PROJECT
@@ -185,15 +186,17 @@ def test_a_quarantined_event_of_a_removed_source_stays_unless_forced(inbox: Inbo
     assert 1 == inbox.replay(1, force=True).created
 
 
-def test_select_yields_the_matching_events_oldest_first(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over several pages, and without what comes while it goes on."""
-    monkeypatch.setattr("inbox.replay.PAGE", 2)
+def test_an_action_takes_the_matching_events_oldest_first(inbox: Inbox) -> None:
+    """In several steps, and without what comes while it goes on."""
     for _ in range(5):
         inbox.receive("roomz")
     inbox.receive("lemlist")
-    found = []
-    for event in inbox.runtime.replayer.select(Filter(source="roomz")):
-        found.append(event["id"])
+    number = actions.begin(inbox.runtime, "replay", who="me", why="", wanted=Filter(source="roomz"))
+    found, acting = [], inbox.runtime.acting
+    while acting.action(number)["state"] != "done":
+        done = inbox.runtime.performer.step(acting.action(number), 2)
+        assert done is not None
+        found += [each.event_id for each in done]
         inbox.receive("roomz")
     assert [1, 2, 3, 4, 5] == found
 
@@ -214,7 +217,7 @@ def test_who_and_why_are_recorded(inbox: Inbox) -> None:
     inbox.receive("roomz")
     inbox.run()
     inbox.replay(1, "own.one")
-    (row,) = inbox.runtime.archive.replays(10)
+    (row,) = inbox.runtime.acting.actions(10)
     assert ("test", '{"ids": [1]}', "own.one", 1, 1) == tuple(
         row[name] for name in ("who", "selection", "handler", "events", "deliveries")
     )

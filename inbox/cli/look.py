@@ -85,7 +85,7 @@ def handlers(as_json: bool) -> None:
         return dump(rows)
     table(
         rows,
-        ("handler", "state", "waiting", "handles", "attempts", "timeout", "failure"),
+        ("handler", "state", "paused", "waiting", "handles", "attempts", "timeout", "failure"),
         empty=f"No handler is there: add a file to {runtime.handlers_folder}.",
     )
 
@@ -102,7 +102,11 @@ def handler_rows(runtime: Runtime) -> list[dict[str, Any]]:
         spec = remembered.get(name)
         failing = spec is not None and spec.module in registry.failures
         rows[name] = {"state": "parked" if failing else "gone", "module": spec and spec.module}
-    return [{"handler": name, **_NOTHING, **row, "waiting": waiting.get(name, 0)} for name, row in sorted(rows.items())]
+    paused = {row["name"] for row in runtime.acting.pauses() if row["kind"] == "handler" and row["ended_at"] is None}
+    return [
+        {"handler": name, **_NOTHING, **row, "waiting": waiting.get(name, 0), "paused": name in paused}
+        for name, row in sorted(rows.items())
+    ]
 
 
 _NOTHING = dict.fromkeys(("state", "module", "handles", "attempts", "timeout", "failure"))
@@ -230,6 +234,7 @@ def _print_event(event: dict[str, Any], body: str | None) -> None:
         origin = f" (replay {delivery['replay_id']})" if delivery["replay_id"] else ""
         click.echo(
             f"{delivery['handler']}{origin}: {delivery['status']}"
+            + (", paused" if delivery["paused_by"] else "")
             + (f", due {delivery['due_at']}" if delivery["status"] == "retrying" else "")
         )
         for run in delivery["runs"]:

@@ -1,32 +1,29 @@
 """`replay` and `replays`: run old events again."""
 
-import contextlib
 import getpass
 import json
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from inbox.cli.acting import ASK_FROM, HOLD, carry_out, leave, previewed, wanted_or_ids
 from inbox.cli.filters import filters
 from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, console, dump, instant, safe, table
-from inbox.desk.events import require_complete
-from inbox.errors import NotFound, StoreError
+from inbox.cli.tables import as_json, dump, instant, safe, table
+from inbox.desk import actions
 from inbox.replay import Replayed
+from inbox.runtime import Runtime
 from inbox.store.base import Filter
-
-ASK_FROM = 2
-"""From so many events on, `replay` asks before it starts."""
 
 AT_ONCE = 32
 """So many events are replayed in one transaction, which is short enough for those who write meanwhile."""
+
+PAGE = 500
+"""So many events are looked at in one go by a dry run."""
 
 FIELDS = ("created", "expedited", "running", "problem")
 TEXTS = {
@@ -47,6 +44,7 @@ TEXTS = {
 @click.option("--rate", type=click.FloatRange(min=0.01), help="At most so many events per second.")
 @click.option("--why", default="", help="A note that is kept with the replay.")
 @click.option("--force", is_flag=True, help="Also run handlers on quarantined events that still break their schema.")
+@click.option("--background", is_flag=True, help="Leave it to the worker, and end at once.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array with what became of each event.")
@@ -57,6 +55,7 @@ def replay(
     rate: float | None,
     why: str,
     force: bool,
+    background: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -64,42 +63,40 @@ def replay(
     """Run events again: by id, or all that match the filters, oldest first.
 
     Quarantined events are checked against today's schema first. A delivery that waits for its retry is made due at
-    once instead of being doubled; one that is running is left alone.
+    once instead of being doubled; one that is running is left alone. If this command is killed, the worker goes on.
     """
-    if bool(ids) == (wanted != Filter()):
-        raise click.UsageError("name events by ID, or by at least one filter, not both: see inbox replay --help")
+    selection = wanted_or_ids(ids, wanted, "replay")
+    if background and (dry_run or as_json):
+        raise click.UsageError("--background tells no more than its number: not with --dry-run or --json")
     runtime = opened()
-    if handler and handler not in {spec.name for spec in runtime.known_handlers()}:
-        raise NotFound(f"there is no handler {handler}; `inbox handlers` lists them")
-    for sentence in require_complete(runtime, wanted):
-        click.echo(f"not searched: {sentence}", err=True)
-    replayer = runtime.replayer
-    total = len(ids) or runtime.archive.count(wanted)
-    events = iter([runtime.archive.event(event_id) for event_id in ids]) if ids else replayer.select(wanted)
+    known = None if background else {spec.name for spec in runtime.known_handlers()}
+    total = previewed(runtime, "replay", handler=handler, known=known, **selection)
     if dry_run:
-        plans = (_guarded(event, lambda it: replayer.plan(it, handler, force=force)) for event in events)
-        return _finish(Tally(as_json, dry=True), plans)
+        return _finish(Tally(as_json, dry=True), _planned(runtime, ids, wanted, handler, force=force))
     if total >= ASK_FROM and not yes:
         click.confirm(f"Run {total} events again?", abort=True, err=True)
-    selection = {"ids": list(ids)} if ids else {key: value for key, value in asdict(wanted).items() if value}
-    replay_id = replayer.start(who=user(), why=why, selection=selection, handler=handler)
-    tally = Tally(as_json)
-    pages = _paced(events, total, rate, quiet=as_json)
-    done = (one for page in pages for one in replayer.replay_all(page, handler, replay_id, force=force))
-    try:
-        _finish(tally, done)
-    finally:
-        replayer.end(replay_id, events=tally.events, deliveries=tally.counts["created"])
+    action_id = actions.begin(
+        runtime,
+        "replay",
+        **(selection | {"who": user(), "why": why, "handler": handler, "force": force, "rate": rate}),
+        known=known,
+        hold=0.0 if background else HOLD,
+    )
+    if background:
+        return leave(runtime, action_id)
+    _finish(Tally(as_json), carry_out(runtime, action_id, at_once=AT_ONCE, rate=rate, quiet=as_json))
 
 
-def _guarded(event: dict[str, Any], action: Callable[[dict[str, Any]], Replayed]) -> Replayed:
-    """Return what `action` does with the event, or say why it failed: the events after it have their turn anyway."""
-    try:
-        return action(event)
-    except StoreError:
-        raise
-    except Exception as error:
-        return Replayed(event["id"], problem="failed", error=str(error))
+def _planned(
+    runtime: Runtime, ids: tuple[int, ...], wanted: Filter, handler: str | None, *, force: bool
+) -> Iterator[Replayed]:
+    """Yield what replaying each event would come to."""
+    after, before = wanted.after or 0, runtime.acting.newest() + 1
+    for number in ids:
+        yield runtime.replayer.plan(runtime.archive.event(number), handler, force=force)
+    while not ids and (page := runtime.archive.events(replace(wanted, after=after, before=before), PAGE)):
+        yield from (runtime.replayer.plan(event, handler, force=force) for event in page)
+        after = page[-1]["id"]
 
 
 def user() -> str:
@@ -108,30 +105,6 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def _paced(
-    events: Iterator[dict[str, Any]], total: int, rate: float | None, *, quiet: bool
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the events a few at a time, no faster than `rate` per second, with a progress bar for people.
-
-    Each few are one transaction; after it as much time again is left to those who write meanwhile.
-    """
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console(stderr=True))
-    size = AT_ONCE if rate is None else max(1, min(AT_ONCE, int(rate / 10)))
-    begun, number = time.monotonic(), 0
-    with contextlib.nullcontext() if quiet else bar:
-        task = bar.add_task("replay", total=total)
-        while page := list(islice(events, size)):
-            if rate:
-                time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-            start = time.monotonic()
-            yield page
-            number += len(page)
-            bar.advance(task, len(page))
-            if not rate:
-                time.sleep(min(time.monotonic() - start, 0.1))
 
 
 class Tally:
@@ -174,18 +147,21 @@ def _finish(tally: Tally, done: Iterable[Replayed]) -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @as_json
 def replays(limit: int, as_json: bool) -> None:
-    """List who ran what again, and why."""
-    rows = [
-        {**row, "at": instant(row["at"]), "ended_at": instant(row["ended_at"])}
-        for row in opened().archive.replays(limit)
-    ]
+    """List who ran what again, and why; `inbox actions` has more."""
+    rows = [shown(row) for row in actions.actions(opened(), limit, kind="replay")]
     if as_json:
         return dump(rows)
     table(
         rows,
-        ("id", "at", "who", "why", "selection", "handler", "events", "deliveries"),
+        ("id", "at", "who", "why", "selection", "handler", "state", "events", "deliveries"),
         empty="Nothing was replayed yet.",
     )
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an action as it is printed."""
+    texts = {"selection": json.dumps(row["selection"])}
+    return {**row, **texts, "at": instant(row["at"]), "ended_at": instant(row["ended_at"])}
 
 
 COMMANDS = (replay, replays)

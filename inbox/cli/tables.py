@@ -25,6 +25,8 @@ COLOURS = {
     "pending": "cyan",
     "retrying": "yellow",
     "parked": "yellow",
+    "waiting": "cyan",
+    "stopped": "yellow",
     "quarantined": "yellow",
     "conflict": "yellow",
     "unhandled": "yellow",

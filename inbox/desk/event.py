@@ -146,6 +146,7 @@ _STATES = {
     "quarantined": (
         "It is quarantined: it was answered 2xx and is stored, but no handler ran. Replay it when its schema is right."
     ),
+    "ignored": "It was quarantined or a conflict, and somebody marked it as seen. It can still be replayed.",
     "unhandled": "No handler matches its source and type. Write one, and replay it.",
     "conflict": "It has the key of another event and other content, so it was not run. Replay it if it is right.",
 }

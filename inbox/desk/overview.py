@@ -158,7 +158,7 @@ def _totals(runtime: Runtime, looked: Looked, parts: _Parts) -> dict[str, Any]:
     configured   how many sources are configured
     events, refused
                  of all sources: by "hour" and "day" how many, `minutes` and `hours` as in a row
-    backlog      unrouted events; deliveries that are due, later, running, parked
+    backlog      unrouted events; deliveries that are due, later, running, parked, paused
     oldest_age   seconds for which the oldest that could be worked on waits
     processes    by role: `alive`, `age` of the last sign of life and `since` when without a gap, None if there was none
     disk_free, headroom

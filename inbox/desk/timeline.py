@@ -46,7 +46,7 @@ def _entry(at: float, what: str, text: str, **more: Any) -> dict[str, Any]:
 def _answer(event: Mapping[str, Any]) -> str:
     if event["conflict_of"] is not None:
         return f"2xx, as a conflict with event {event['conflict_of']}"
-    return "2xx, as quarantined" if event["status"] == "quarantined" else "2xx"
+    return "2xx, as quarantined" if event["status"] in ("quarantined", "ignored") else "2xx"
 
 
 def _begun(deliveries: list[dict[str, Any]], replays: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -69,6 +69,7 @@ def look(runtime: Runtime, examined: Examined, now: float) -> Iterator[Finding]:
         )
     yield from backlog(examined, now)
     yield from orphans(runtime)
+    yield from pauses(runtime)
     yield from _size(runtime, examined)
     yield from proxies(examined, runtime.settings.server)
 
@@ -104,6 +105,18 @@ def orphans(runtime: Runtime) -> Iterator[Finding]:
                 "handlers",
                 f"{number} deliveries wait for {name}, which no handler is called any more",
                 "put the handler back under this name; the deliveries are kept until then",
+            )
+
+
+def pauses(runtime: Runtime) -> Iterator[Finding]:
+    """Yield what somebody paused: no alarm tells of what waits for it."""
+    for row in runtime.acting.pauses():
+        if row["ended_at"] is None:
+            yield warning(
+                "backlog",
+                f"the {row['kind']} {row['name']} is paused since {iso(row['at'])} by {row['who']}; "
+                f"{row['waiting']} deliveries wait",
+                f"`inbox resume {row['kind']} {row['name']}`",
             )
 
 

@@ -5,7 +5,7 @@ or too slow: nothing happened) besides what it names. `tests/store/test_contract
 every backend passes them.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,14 +40,6 @@ class Finished:
 
     held: bool
     event_status: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Which deliveries that wait: of an event, for a handler, or both; what is None does not matter."""
-
-    event_id: int | None = None
-    handler: str | None = None
 
 
 ReplayResult = Literal["created", "expedited", "running"]
@@ -243,10 +235,6 @@ class Archive(Protocol):
         """Forget a held request, because it is an event now, or because its owner does not want it."""
         ...
 
-    def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:
-        """Record that somebody replays, and return the replay's id."""
-        ...
-
     def replay(
         self, event_id: int, handler: str, *, can_run: bool, replay_id: int, at: float
     ) -> tuple[ReplayResult, int]:
@@ -255,31 +243,6 @@ class Archive(Protocol):
         A delivery that waits is made due instead ("expedited"); one that runs is left alone ("running"). An event
         that is not routed yet stays "received", so that its other handlers get it too. Raises NotFound.
         """
-        ...
-
-    def replay_all(
-        self, wanted: Sequence[tuple[int, str, bool]], *, replay_id: int, at: float
-    ) -> list[ReplayResult | None]:
-        """Replay (event id, handler, can it run) in one transaction; None for an event that is gone. See `replay`."""
-        ...
-
-    def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
-        """End deliveries that are pending, retrying or parked, and return how many; 0 when there are no more.
-
-        `note` is kept as their error.
-        """
-        ...
-
-    def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
-        """Give a quarantined or conflicting event its new status after it was checked again; others keep theirs."""
-        ...
-
-    def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
-        """Record what the replay came to."""
-        ...
-
-    def replays(self, limit: int) -> Iterator[dict[str, Any]]:
-        """Yield replays, newest first."""
         ...
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-EVENT_STATUSES = ("received", "quarantined", "conflict", "unhandled", "processing", "succeeded", "dead")
+EVENT_STATUSES = ("received", "quarantined", "conflict", "unhandled", "processing", "succeeded", "dead", "ignored")
 DELIVERY_STATUSES = ("pending", "running", "retrying", "parked", "succeeded", "dead", "discarded", "cancelled")
 
 

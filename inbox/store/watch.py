@@ -24,12 +24,13 @@ class Alive:
 class Looked:
     """What can be seen at a moment.
 
-    backlog    unrouted events; deliveries that are due, that wait for later, that run, that are parked
+    backlog    unrouted events; deliveries that are due, that wait for later, that run, that are parked, that are paused
     oldest     for how many seconds the oldest of those that could be worked on waits
     store      bytes: used, free (in the file, for reuse), log
     disk_free  bytes on the file system
     handlers   names that a worker knows
     processes  by role; a role that never gave a sign is not there
+    oldest_paused  for how many seconds the oldest delivery waits that somebody paused; nobody is to be alarmed by it
     """
 
     backlog: Mapping[str, int]
@@ -38,6 +39,7 @@ class Looked:
     disk_free: int
     handlers: frozenset[str]
     processes: Mapping[str, Alive]
+    oldest_paused: float = 0.0
 
     def gone(self, role: str, limit: float) -> str:
         """Return why a process is believed to be gone, "" if it gave a sign of life within so many seconds."""

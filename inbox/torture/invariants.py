@@ -152,7 +152,7 @@ def _delivered(known: _Known) -> Iterator[Breach]:
     """Check that every event that is to be handled came to its end with every one of its handlers."""
     for event in known.evidence.events:
         name, deliveries = f"event {event.id} ({event.source}, {event.key})", known.deliveries.get(event.id, [])
-        if event.conflict_of is not None or event.status == "quarantined":
+        if event.conflict_of is not None or event.status in ("quarantined", "ignored"):
             if deliveries:
                 yield Breach("handled, but not to be", name, event.status)
             continue

@@ -1,13 +1,13 @@
 """What is removed from the configuration or from the handlers is still seen, named, and can be ended or run again."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from inbox.config import load
+from inbox.desk import actions
 from inbox.runtime import Runtime
-from inbox.store.base import Waiting
+from inbox.store.base import Filter
 from inbox.testing import Inbox
 from tests.cli.conftest import HANDLERS, Cli
 
@@ -150,6 +150,10 @@ def test_cancel_asks_and_wants_to_know_what(orphans: Inbox, cli: Cli) -> None:
 
 def test_many_deliveries_are_cancelled_in_parts(orphans: Inbox) -> None:
     """So that no writer waits for long."""
-    archive: Any = orphans.runtime.archive
-    counts = [archive.cancel(Waiting(handler="own.two"), note="", at=orphans.clock(), limit=1) for _ in range(3)]
-    assert [1, 1, 0] == counts
+    runtime = orphans.runtime
+    number = actions.begin(runtime, "cancel", who="me", why="", wanted=Filter(), handler="own.two")
+    counts = []
+    while runtime.acting.action(number)["state"] != "done":
+        runtime.performer.step(runtime.acting.action(number), 1)
+        counts.append(runtime.acting.action(number)["deliveries"])
+    assert [1, 2, 2] == counts

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from inbox.queue import Queue
-from inbox.store.sqlite.archive import SqliteArchive
+from inbox.store.acting import Step
+from inbox.store.sqlite.acting import SqliteActing
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
 
@@ -28,7 +29,7 @@ def three(inbox: Inbox) -> Inbox:
 def state(inbox: Inbox) -> list[Any]:
     """Return every event with its deliveries, and every replay."""
     rows = [inbox.event(row["id"]) for row in inbox.events()]
-    return [*rows, *inbox.runtime.archive.replays(100)]
+    return [*rows, *inbox.runtime.acting.actions(100)]
 
 
 def made(inbox: Inbox) -> list[tuple[int, str, str]]:
@@ -244,13 +245,13 @@ def test_many_events_are_a_few_transactions(three: Inbox, cli: Cli, monkeypatch:
         three.receive("roomz")
     three.run()
     monkeypatch.setattr("inbox.cli.replay.AT_ONCE", 4)
-    sizes, replay_all = [], SqliteArchive.replay_all
+    sizes, step = [], SqliteActing.step
 
-    def counting(archive: SqliteArchive, wanted: Any, **options: Any) -> Any:
-        sizes.append(len(wanted))
-        return replay_all(archive, wanted, **options)
+    def counting(acting: SqliteActing, one: Step, **options: Any) -> Any:
+        sizes.append(len(one.runs))
+        return step(acting, one, **options)
 
-    monkeypatch.setattr(SqliteArchive, "replay_all", counting)
+    monkeypatch.setattr(SqliteActing, "step", counting)
     rows = cli.json("replay", "--source", "roomz", "--yes", "--handler", "own.one")
     assert [4, 4, 1] == sizes
     assert [1, 2, 3, 4, 5, 6, 7, 8, 9] == [row["id"] for row in rows]

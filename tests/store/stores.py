@@ -19,12 +19,14 @@ from typing import Any, Protocol, TypeVar
 from inbox.errors import Violation
 from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
 from inbox.store.access import Access
+from inbox.store.acting import Acting, ActionKind, NewAction, Step
 from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
 from inbox.store.finding import Finding, Indexing
 from inbox.store.keeping import Keeping
 from inbox.store.sqlite import (
     open_access,
+    open_acting,
     open_alarms,
     open_archive,
     open_finding,
@@ -39,7 +41,7 @@ from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Finding, Indexing)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing)
 
 
 class SqliteStore:
@@ -49,7 +51,9 @@ class SqliteStore:
         self.folder = folder
         self.path = folder / "inbox.db"
         self.patience = patience
-        self._opened: list[Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Finding | Indexing] = []
+        self._opened: list[
+            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing
+        ] = []
 
     @cached_property
     def inlet(self) -> Inlet:
@@ -66,6 +70,10 @@ class SqliteStore:
     @cached_property
     def access(self) -> Access:
         return self._closing(open_access(self.path, patience=self.patience))
+
+    @cached_property
+    def acting(self) -> Acting:
+        return self.open_acting()
 
     @cached_property
     def keeping(self) -> Keeping:
@@ -90,6 +98,10 @@ class SqliteStore:
     def open_watch(self) -> Watch:
         """Return a further watch on the same data."""
         return self._closing(open_watch(self.path, patience=self.patience))
+
+    def open_acting(self) -> Acting:
+        """Return a further side of actions and pauses on the same data."""
+        return self._closing(open_acting(self.path, patience=self.patience))
 
     def open_inlet(self, **options: Any) -> Inlet:
         """Return a further inlet on the same data."""
@@ -154,7 +166,7 @@ class SqliteStore:
 
     @contextmanager
     def _pragmas(self, first: str, then: str) -> Iterator[None]:
-        connections = [connection_of(role).database.conn for role in (self.inlet, self.work, self.archive)]
+        connections = [connection_of(role).database.conn for role in (self.inlet, self.work, self.archive, self.acting)]
         for connection in connections:
             connection.execute(f"PRAGMA {first}")
         yield
@@ -217,6 +229,23 @@ def held(
     """Return a refusal whose request is to be kept: among at most so many rows and bytes, for so many seconds."""
     request = Request("PUT", "p", "q=1", (("x-id", "1"),), body, "192.0.2.1")
     return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size))
+
+
+def acted(store: SqliteStore, kind: ActionKind = "replay", *, at: float = 100.0, **fields: Any) -> int:
+    """Begin an action, go its only step, which says this, and return its id."""
+    about = {name: fields.pop(name) for name in ("handler", "who", "why") if name in fields}
+    number = begun(store, kind, at=at, **about)
+    step = Step(action=number, begun=0, ended=1, last=True, number=1, **fields)
+    assert store.acting.step(step, at=at, held_until=0.0) is not None
+    return number
+
+
+def begun(
+    store: SqliteStore, kind: ActionKind = "replay", *, at: float = 100.0, held_until: float = 0.0, **fields: Any
+) -> int:
+    """Begin an action on three events and return its id."""
+    new = {"who": "ann", "why": "", "selection": "{}", "cursor": 0, "upto": 3, "total": 3} | fields
+    return store.acting.begin(NewAction(kind=kind, **new), at=at, held_until=held_until)
 
 
 def routed(store: "SqliteStore", *names: str, key: str = "k1", at: float = 100.0) -> list[int]:

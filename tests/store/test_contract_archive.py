@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from inbox.errors import NotFound
+from inbox.store.acting import Checked
 from inbox.store.base import Filter, Outcome
-from tests.store.stores import SqliteStore, claimed, event, in_threads, invalid, refusal, routed
+from tests.store.stores import SqliteStore, acted, claimed, event, in_threads, invalid, refusal, routed
 
 
 @pytest.fixture
@@ -149,21 +150,6 @@ def test_refusals_are_newest_first(store: SqliteStore) -> None:
     )
 
 
-def test_replay_is_recorded(store: SqliteStore) -> None:
-    """Who, why and what, and in the end what it came to; newest first."""
-    first = store.archive.add_replay(at=1.0, who="ann", why="fixed", selection="{}", handler=None)
-    second = store.archive.add_replay(at=2.0, who="bob", why="", selection="{}", handler="m.f")
-    store.archive.end_replay(first, at=3.0, events=7, deliveries=9)
-    newest, oldest = store.archive.replays(10)
-    assert (second, 2.0, "bob", "", "m.f", None, None) == tuple(
-        newest[name] for name in ("id", "at", "who", "why", "handler", "ended_at", "events")
-    )
-    assert (first, "fixed", 3.0, 7, 9) == tuple(
-        oldest[name] for name in ("id", "why", "ended_at", "events", "deliveries")
-    )
-    assert [second] == [row["id"] for row in store.archive.replays(1)]
-
-
 @pytest.mark.parametrize(
     ("status", "type_", "violations", "expected"),
     [
@@ -177,7 +163,7 @@ def test_checked_event_gets_its_new_status(
 ) -> None:
     """The type is kept unless another is given."""
     number = store.inlet.add_event(invalid()).id
-    store.archive.settle(number, status=status, type=type_, violations=violations)
+    acted(store, checked=[Checked(number, status, type_, violations)])
     row = store.archive.event(number)
     assert expected == (row["status"], row["type"], len(row["violations"]))
 
@@ -188,7 +174,7 @@ def test_settled_event_is_left_alone(store: SqliteStore) -> None:
     _, delivery = store.archive.replay(number, "m.f", can_run=True, replay_id=1, at=100.0)
     claimed(store, delivery)
     store.work.finish(delivery, "t1", Outcome("succeeded", "succeeded"), 100.0)
-    store.archive.settle(number, status="quarantined", type="late", violations="[]")
+    acted(store, checked=[Checked(number, "quarantined", "late", "[]")])
     row = store.archive.event(number)
     assert ("succeeded", "order.paid") == (row["status"], row["type"])
 

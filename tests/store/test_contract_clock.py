@@ -2,8 +2,8 @@
 
 import pytest
 
-from inbox.store.base import Outcome, Waiting
-from tests.store.stores import SqliteStore, claimed, routed
+from inbox.store.base import Outcome
+from tests.store.stores import SqliteStore, acted, claimed, routed
 
 HOUR = 3600.0
 
@@ -71,11 +71,14 @@ def test_cancel_ends_what_waits(store: SqliteStore) -> None:
     pending, running = routed(store, "a.f", "b.f", key="k1")
     (other,) = routed(store, "a.f", key="k2")
     claimed(store, running)
-    assert 1 == store.archive.cancel(Waiting(1, "a.f"), note="by me \udc80", at=200.0)
-    assert 0 == store.archive.cancel(Waiting(1), note="", at=200.0)
-    assert 1 == store.archive.cancel(Waiting(handler="a.f"), note="", at=200.0)
+    numbers = [
+        acted(store, "cancel", at=200.0, events=[1], handler="a.f", who="me", why="tired \udc80"),
+        acted(store, "cancel", at=200.0, events=[1]),
+        acted(store, "cancel", at=200.0, events=[1, 2], handler="a.f"),
+    ]
+    assert [1, 0, 1] == [store.acting.action(number)["results"].get("cancelled", 0) for number in numbers]
     rows = {row["id"]: row for n in (1, 2) for row in store.archive.event(n)["deliveries"]}
-    assert ("cancelled", 200.0, "by me \\udc80") == tuple(
+    assert ("cancelled", 200.0, "cancelled by me: tired \\udc80") == tuple(
         rows[pending][name] for name in ("status", "finished_at", "error")
     )
     assert ("running", "cancelled") == (rows[running]["status"], rows[other]["status"])

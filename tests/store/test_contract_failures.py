@@ -11,11 +11,14 @@ import pytest
 
 from inbox.errors import StoreUnavailable
 from inbox.models import NewEvent
-from inbox.store.base import Archive, Filter, Inlet, Outcome, Waiting, Work
+from inbox.store.acting import Acting, Checked, Step
+from inbox.store.base import Archive, Filter, Inlet, Outcome, Work
 from inbox.store.routing import Worker
-from tests.store.stores import HELD, SqliteStore, claimed, event, handler, held, invalid, routed
+from tests.store.stores import HELD, SqliteStore, begun, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
+
+STEP = Step(action=1, begun=0, ended=3, last=False, number=1, checked=[Checked(3, "unhandled", "t" * 20_000, None)])
 
 WRITES: dict[str, Call] = {
     "Inlet.add_event": lambda store: store.inlet.add_event(event("new", b"x" * 20_000)),
@@ -35,15 +38,16 @@ WRITES: dict[str, Call] = {
     "Work.finish": lambda store: store.work.finish(1, "t1", Outcome("dead", "error", error="x" * 20_000), 101.0),
     "Work.expire": lambda store: store.work.expire(200.0),
     "Work.set_back": lambda store: store.work.set_back(0.0),
-    "Archive.cancel": lambda store: store.archive.cancel(Waiting(2), note="x", at=200.0),
     "Archive.drop_held": lambda store: store.archive.drop_held(1),
-    "Archive.add_replay": lambda store: store.archive.add_replay(
-        at=1.0, who="x" * 20_000, why="", selection="{}", handler=None
-    ),
     "Archive.replay": lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=100.0),
-    "Archive.replay_all": lambda store: store.archive.replay_all([(3, "m.f", True)], replay_id=1, at=100.0),
-    "Archive.settle": lambda store: store.archive.settle(3, status="unhandled", type="t" * 20_000, violations=None),
-    "Archive.end_replay": lambda store: store.archive.end_replay(1, at=2.0, events=1, deliveries=1),
+    "Acting.begin": lambda store: begun(store, why="x" * 20_000),
+    "Acting.step": lambda store: store.acting.step(STEP, at=200.0, held_until=0.0),
+    "Acting.hold": lambda store: store.acting.hold(1, 50.0),
+    "Acting.stop": lambda store: store.acting.stop(1, at=2.0, who="ann"),
+    "Acting.fail": lambda store: store.acting.fail(1, at=2.0, error="x" * 20_000),
+    "Acting.pause": lambda store: store.acting.pause("source", "acme", at=1.0, who="ann", why="x" * 20_000),
+    "Acting.resume": lambda store: store.acting.resume("handler", "m.f", at=1.0, who="ann"),
+    "Acting.free": lambda store: store.acting.free(10),
 }
 LARGE = (
     "Inlet.add_event",
@@ -55,7 +59,10 @@ LARGE = (
     "Work.take",
     "Work.finish",
     "Work.finish_all",
-    "Archive.settle",
+    "Acting.begin",
+    "Acting.step",
+    "Acting.fail",
+    "Acting.pause",
 )
 """Those that need more than a page here."""
 
@@ -76,7 +83,12 @@ READS: dict[str, Call] = {
     "Archive.held": lambda store: store.archive.held("acme", 0, 10),
     "Archive.list_held": lambda store: store.archive.list_held("acme"),
     "Archive.handlers": lambda store: store.archive.handlers(),
-    "Archive.replays": lambda store: list(store.archive.replays(10)),
+    "Acting.newest": lambda store: store.acting.newest(),
+    "Acting.action": lambda store: store.acting.action(1),
+    "Acting.actions": lambda store: store.acting.actions(10),
+    "Acting.next": lambda store: store.acting.next(1.0),
+    "Acting.pauses": lambda store: store.acting.pauses(),
+    "Acting.left": lambda store: store.acting.left(),
 }
 
 
@@ -100,7 +112,10 @@ def busy(impatient: SqliteStore) -> SqliteStore:
     claimed(impatient, 1)
     impatient.inlet.add_event(invalid("third"))
     impatient.inlet.add_refusal(held())
-    impatient.archive.add_replay(at=1.0, who="ann", why="", selection="{}", handler=None)
+    begun(impatient)
+    impatient.acting.pause("handler", "m.f", at=1.0, who="ann", why="")
+    impatient.acting.pause("handler", "m.gone", at=1.0, who="ann", why="")
+    impatient.acting.resume("handler", "m.gone", at=1.0, who="ann")
     impatient.work.remember([handler("m.f")], 100.0)
     return impatient
 
@@ -112,14 +127,14 @@ def methods(role: type) -> set[str]:
 
 def test_every_method_is_tested() -> None:
     """A method that is added to a role belongs into one of the two tables."""
-    assert set().union(*map(methods, (Inlet, Work, Archive))) == {*WRITES, *READS, "Inlet.give_up_late"}
+    assert set().union(*map(methods, (Inlet, Work, Archive, Acting))) == {*WRITES, *READS, "Inlet.give_up_late"}
 
 
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("trouble", ["locked", "read_only", "no_writing"])
 def test_trouble_is_unavailable_and_changes_nothing(busy: SqliteStore, trouble: str, name: str) -> None:
     """Another program's lock, a database that cannot be changed, a disk that refuses: and works again afterwards."""
-    _ = busy.inlet, busy.work, busy.archive
+    _ = busy.inlet, busy.work, busy.archive, busy.acting
     before = busy.dump()
     with getattr(busy, trouble)(), pytest.raises(StoreUnavailable):
         WRITES[name](busy)
@@ -132,7 +147,7 @@ def test_trouble_is_unavailable_and_changes_nothing(busy: SqliteStore, trouble: 
 @pytest.mark.parametrize("trouble", ["full", "nearly_full"])
 def test_full_disk_is_unavailable_and_leaves_no_half(busy: SqliteStore, trouble: str, name: str) -> None:
     """What does not fit entirely is not there at all, whether the disk was full before or became so in the middle."""
-    _ = busy.inlet, busy.work, busy.archive
+    _ = busy.inlet, busy.work, busy.archive, busy.acting
     before = busy.dump()
     with getattr(busy, trouble)(), pytest.raises(StoreUnavailable):
         WRITES[name](busy)
@@ -146,7 +161,7 @@ def test_full_disk_is_unavailable_and_leaves_no_half(busy: SqliteStore, trouble:
 def test_reading_goes_on_in_trouble(busy: SqliteStore, trouble: str, name: str) -> None:
     """Whatever keeps the writers waiting, readers see what they saw before."""
     expected = READS[name](busy)
-    _ = busy.inlet, busy.work, busy.archive
+    _ = busy.inlet, busy.work, busy.archive, busy.acting
     with getattr(busy, trouble)():
         assert expected == READS[name](busy)
 

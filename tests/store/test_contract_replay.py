@@ -2,8 +2,9 @@
 
 from functools import partial
 
+from inbox.store.acting import Step
 from inbox.store.base import Outcome
-from tests.store.stores import SqliteStore, claimed, event, in_threads, invalid, routed
+from tests.store.stores import SqliteStore, begun, claimed, event, in_threads, invalid, routed
 
 DEAD = Outcome("dead", "error", error="no")
 SUCCEEDED = Outcome("succeeded", "succeeded")
@@ -153,10 +154,9 @@ def test_events_are_replayed_together(store: SqliteStore) -> None:
     claimed(store, running)
     number = store.inlet.add_event(event("k2")).id
     wanted = [(1, "m.f", True), (99, "m.f", True), (1, "m.g", True), (number, "m.f", False), (1, "m.h", True)]
-    assert ["running", None, "expedited", "created", "created"] == store.archive.replay_all(
-        wanted, replay_id=3, at=200.0
-    )
-    assert [("m.f", 0, "running"), ("m.g", 0, "pending"), ("m.h", 3, "pending")] == deliveries(store)
+    step = Step(action=begun(store), begun=0, ended=1, last=True, number=5, runs=wanted)
+    assert ["running", None, "expedited", "created", "created"] == store.acting.step(step, at=200.0, held_until=0.0)
+    assert [("m.f", 0, "running"), ("m.g", 0, "pending"), ("m.h", 1, "pending")] == deliveries(store)
     assert [("m.f", 0, "parked")] == [
         (row["handler"], row["replay_id"], row["status"]) for row in store.archive.event(number)["deliveries"]
     ]

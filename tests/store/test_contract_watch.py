@@ -56,7 +56,7 @@ def test_look_tells_backlog_and_oldest_item(store: SqliteStore) -> None:
     store.work.route(store.inlet.add_event(event("d", at=NOW)).id, {"m.g": False}, NOW)
     store.inlet.add_event(event("e", at=NOW - 70))
     looked = store.watch.look(NOW, 20.0)
-    assert {"unrouted": 1, "due": 1, "later": 1, "running": 1, "parked": 1} == looked.backlog
+    assert {"unrouted": 1, "due": 1, "later": 1, "running": 1, "parked": 1, "paused": 0} == looked.backlog
     assert (70.0, due) == (looked.oldest, due)
     assert NOW + 500 - (NOW - 70) == store.watch.look(NOW + 500, 520.0).oldest
     assert looked.store["used"] > 0 < looked.disk_free

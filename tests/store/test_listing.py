@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from inbox.store import sqlite
+from inbox.store.acting import Checked
 from inbox.store.base import EVENT_STATUSES, Filter, Outcome
 from inbox.store.keeping import Kind, What
 from inbox.store.sqlite import listing, schema
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.listing import page
-from tests.store.stores import SqliteStore, claimed, connection_of, event, invalid, routed
+from tests.store.stores import SqliteStore, acted, claimed, connection_of, event, invalid, routed
 
 MANY = 20_000
 KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys")
@@ -172,7 +173,7 @@ def test_kinds_follow_what_becomes_of_events(store: SqliteStore) -> None:
     kept, counted = kinds(store)
     assert counted == kept
     assert 3 == len(kept)
-    store.archive.settle(number, status="unhandled", type="new.type", violations=None)
+    acted(store, checked=[Checked(number, "unhandled", "new.type", None)])
     assert ("acme", "new.type", "unhandled", 1, 0) in kinds(store)[0]
     for kind in KINDS:
         what = What(kind, "acme", 1e9, EVENT_STATUSES)

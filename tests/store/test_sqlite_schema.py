@@ -29,6 +29,7 @@ from tests.store.stores import (
 
 TABLES = [
     "_sqlite_migrations",
+    "actions",
     "alarm_changes",
     "alarms",
     "attempts",
@@ -47,10 +48,10 @@ TABLES = [
     "logins",
     "matches",
     "notices",
+    "pauses",
     "probes",
     "processes",
     "refusals",
-    "replays",
     "seal",
     "search_blocks",
     "search_owner",
@@ -59,12 +60,12 @@ TABLES = [
     "users",
 ]
 INDEXES = [
-    "attempts_delivery", "attempts_source", "deliveries_handler", "deliveries_parked", "deliveries_running",
-    "deliveries_waiting",
-    "events_bodies", "events_bodiless", "events_bound", "events_conflict", "events_key", "events_kind",
-    "events_request", "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_expires",
-    "held_source",
-    "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "refusals_source", "search_block",
+    "actions_open", "attempts_delivery", "attempts_source", "deliveries_handler", "deliveries_parked",
+    "deliveries_paused", "deliveries_running", "deliveries_waiting", "events_bodies", "events_bodiless",
+    "events_bound", "events_conflict", "events_key", "events_kind", "events_request", "events_retired",
+    "events_stripped", "events_subject", "events_unrouted", "held_expires", "held_source",
+    "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "pauses_ended", "pauses_open",
+    "refusals_source", "search_block",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 
@@ -232,7 +233,7 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "live delivery": ("archive", lambda store: store.archive.replay(1, "m.f", can_run=True, replay_id=1, at=1.0)),
     "replay": ("archive", lambda store: store.archive.replay(3, "m.f", can_run=True, replay_id=1, at=1.0)),
 }
-PARTIAL = ("events_unrouted", "deliveries_waiting", "deliveries_running", "deliveries_parked")
+PARTIAL = ("events_unrouted", "deliveries_waiting", "deliveries_running", "deliveries_parked", "deliveries_paused")
 """Indexes that hold only what is still to be done, so that reading all of one is no full scan."""
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from inbox.errors import StoreUnavailable
 from inbox.store.sqlite.access import SqliteAccess
+from inbox.store.sqlite.acting import SqliteActing
 from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
@@ -28,6 +29,7 @@ __all__ = [
     "Sealer",
     "back_up",
     "compact",
+    "open_acting",
     "open_archive",
     "open_inlet",
     "open_keeping",
@@ -96,6 +98,11 @@ def open_erasing(path: Path, sealer: Sealer, *, patience: float = 5.0) -> Sqlite
 def open_sealed(path: Path, sealer: Sealer, *, patience: float = 5.0) -> Connection:
     """Return a connection for `reseal`."""
     return _ready(path, durable=True, patience=patience, sealer=sealer)
+
+
+def open_acting(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED) -> SqliteActing:
+    """Return the side of what is done to many events at once, and of pauses."""
+    return SqliteActing(_ready(path, durable=True, patience=patience), sealer)
 
 
 def compact(path: Path) -> int:

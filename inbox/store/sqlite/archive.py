@@ -1,23 +1,23 @@
-"""The owner's side of the SQLite store: lists, one event with everything about it, and replays."""
+"""The owner's side of the SQLite store: lists, one event with everything about it, and running one again."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inbox.errors import Erased, NotFound, Unreadable
 from inbox.models import HandlerSpec, Request, iso
-from inbox.store.base import Filter, ReplayResult, Waiting
+from inbox.store.base import Filter, ReplayResult
 from inbox.store.finding import never
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.finding import COLUMNS, count_all, event_of, look
-from inbox.store.sqlite.handlers import encodable, remembered
+from inbox.store.sqlite.handlers import remembered
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.work import make_delivery, settle
 
 _BODY = "SELECT method, path, query, headers, remote, body, seal FROM bodies WHERE event_id = ?"
 _DELIVERIES = """
 SELECT id, handler, replay_id, status, attempts, crashes, worker, lease_until, due_at, created_at, finished_at, value,
-       error
+       error, paused_by
 FROM deliveries WHERE event_id = ? ORDER BY id
 """
 _ATTEMPTS = """
@@ -32,10 +32,11 @@ SELECT source, sum(events) AS events, max(last_at) AS last_event_at,
        sum(duplicates) AS duplicates
 FROM kinds GROUP BY source HAVING sum(events) > 0
 """
-# In three parts, each of which has its index: most deliveries ever made have ended.
+# In four parts, each of which has its index: most deliveries ever made have ended.
 _BACKLOG = """
 SELECT handler, count(*) AS waiting FROM (
-    SELECT handler FROM deliveries WHERE status IN ('pending', 'retrying')
+    SELECT handler FROM deliveries WHERE status IN ('pending', 'retrying') AND paused_by IS NULL
+    UNION ALL SELECT handler FROM deliveries WHERE paused_by IS NOT NULL
     UNION ALL SELECT handler FROM deliveries WHERE status = 'running'
     UNION ALL SELECT handler FROM deliveries WHERE status = 'parked'
 ) GROUP BY handler ORDER BY handler
@@ -61,17 +62,10 @@ UPDATE deliveries SET due_at = :at, waits_since = :at WHERE id = :id AND status 
 _RESTART = """
 UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at WHERE id = :id AND status = 'parked'
 """
-# In two parts, each of which has its index; only what waits, so that no worker that runs one is deceived.
-_CANCEL = """
-UPDATE deliveries SET status = 'cancelled', finished_at = :at, error = :note WHERE id IN (
-    SELECT id FROM deliveries WHERE status IN ('pending', 'retrying') AND {which}
-    UNION ALL SELECT id FROM deliveries WHERE status = 'parked' AND {which} LIMIT :limit)
-RETURNING event_id
-"""
 # Only what is still unsettled: somebody else may have replayed the event since it was looked at.
-_SETTLE = """
+CHECKED = """
 UPDATE events SET status = ?, type = coalesce(?, type), violations = ?
-WHERE id = ? AND status IN ('quarantined', 'conflict')
+WHERE id = ? AND status IN ('quarantined', 'conflict', 'ignored')
 """
 
 
@@ -170,12 +164,6 @@ class SqliteArchive:
         with self._connection.write() as connection:
             connection.execute("DELETE FROM held WHERE id = ?", (held_id,))
 
-    def add_replay(self, *, at: float, who: str, why: str, selection: str, handler: str | None) -> int:
-        """See Archive."""
-        sql = "INSERT INTO replays (at, who, why, selection, handler) VALUES (?, ?, ?, ?, ?) RETURNING id"
-        with self._connection.write() as connection:
-            return int(connection.execute(sql, (at, who, why, selection, handler)).fetchone()["id"])
-
     def replay(
         self, event_id: int, handler: str, *, can_run: bool, replay_id: int, at: float
     ) -> tuple[ReplayResult, int]:
@@ -183,48 +171,22 @@ class SqliteArchive:
         with self._connection.write() as connection:
             return _replay(connection, event_id, handler, can_run, replay_id, at)
 
-    def replay_all(
-        self, wanted: Sequence[tuple[int, str, bool]], *, replay_id: int, at: float
-    ) -> list[ReplayResult | None]:
-        """See Archive."""
-        results: list[ReplayResult | None] = []
-        with self._connection.write() as connection:
-            for each in wanted:
-                try:
-                    results.append(_replay(connection, *each, replay_id, at)[0])
-                except NotFound:
-                    results.append(None)
-        return results
-
-    def cancel(self, what: Waiting, *, note: str, at: float, limit: int = 500) -> int:
-        """See Archive. Atomic: one transaction for these deliveries and what becomes of their events."""
-        values = {name: value for name in ("event_id", "handler") if (value := getattr(what, name)) is not None}
-        which = " AND ".join(f"{name} = :{name}" for name in values) or "true"
-        with self._connection.write() as connection:
-            values |= {"note": encodable(note), "at": at, "limit": limit}
-            rows = connection.execute(_CANCEL.format(which=which), values).fetchall()
-            for event_id in {row["event_id"] for row in rows}:
-                settle(connection, event_id)
-            return len(rows)
-
-    def settle(self, event_id: int, *, status: str, type: str | None, violations: str | None) -> None:
-        """See Archive."""
-        with self._connection.write() as connection:
-            connection.execute(_SETTLE, (status, type, self._sealer.masked(violations), event_id))
-
-    def end_replay(self, replay_id: int, *, at: float, events: int, deliveries: int) -> None:
-        """See Archive."""
-        sql = "UPDATE replays SET ended_at = ?, events = ?, deliveries = ? WHERE id = ?"
-        with self._connection.write() as connection:
-            connection.execute(sql, (at, events, deliveries, replay_id))
-
-    def replays(self, limit: int) -> Iterator[dict[str, Any]]:
-        """See Archive."""
-        yield from map(dict, self._connection.rows("SELECT * FROM replays ORDER BY id DESC LIMIT ?", (limit,)))
-
     def close(self) -> None:
         """See Archive."""
         self._connection.close()
+
+
+def run_again(
+    connection: sqlite3.Connection, wanted: Sequence[tuple[int, str, bool]], replay_id: int, at: float
+) -> list[ReplayResult | None]:
+    """Replay (event id, handler, can it run) in the open transaction; None for an event that is gone."""
+    results: list[ReplayResult | None] = []
+    for each in wanted:
+        try:
+            results.append(_replay(connection, *each, replay_id, at)[0])
+        except NotFound:
+            results.append(None)
+    return results
 
 
 def _replay(

@@ -44,7 +44,8 @@ UPDATE attempts SET error = '', finished_at = coalesce(finished_at, :at),
 WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id {_THESE})
 """,
     f"""
-UPDATE deliveries SET status = 'cancelled', finished_at = :at, token = NULL, worker = NULL, lease_until = NULL
+UPDATE deliveries SET status = 'cancelled', paused_by = NULL, finished_at = :at, token = NULL, worker = NULL,
+                      lease_until = NULL
 WHERE event_id {_THESE} AND status IN ('pending', 'running', 'retrying', 'parked')
 """,
     f"UPDATE deliveries SET value = NULL, error = '' WHERE event_id {_THESE}",

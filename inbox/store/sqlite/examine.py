@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from inbox.store.sqlite.connection import translated
 
-_DUE = "FROM deliveries WHERE status IN ('pending', 'retrying')"
+_DUE = "FROM deliveries WHERE status IN ('pending', 'retrying') AND paused_by IS NULL"
 # A lease runs out by the steady clock, as in work.py; one from before the machine's start by the time for people.
 _ABANDONED = """
 SELECT count(*), min(CASE WHEN steady_until <= :steady THEN :now - (:steady - steady_until)

@@ -68,7 +68,8 @@ DELETE FROM search_text_{number}_data WHERE id IN (SELECT id FROM search_text_{n
 """
 _BUSY = """
 SELECT EXISTS (SELECT 1 FROM events WHERE status = 'received')
-    OR EXISTS (SELECT 1 FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= ?) AS busy
+    OR EXISTS (SELECT 1 FROM deliveries WHERE status IN ('pending', 'retrying') AND paused_by IS NULL
+               AND due_at <= ?) AS busy
 """
 
 

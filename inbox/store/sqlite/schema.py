@@ -7,7 +7,8 @@ attempts    one run of a delivery
 handlers    what the worker last loaded, so that others can route without importing it
 held        refused requests that are kept to be verified again, bounded per source
 refusals    the latest requests that were not accepted, bounded per source
-replays     who ran what again, and why
+actions     who ran what again, cancelled or ignored it, why, and how far that is; see `acting`
+pauses      which handlers and sources wait; see `pausing`
 keeps       events that retention must not touch, and why
 
 An event whose body was pruned has `body_pruned_at`. One with `pruned_at` is only there for its key: it has neither body
@@ -26,7 +27,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, alarms, counts, first, handlers, listing, matches, sealed, search
+from inbox.store.sqlite import access, acting, alarms, counts, first, handlers, listing, matches, sealed, search
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -44,6 +45,7 @@ KNOWN = (
     "0007_listing",
     "0008_seal",
     "0009_request_ids",
+    "0010_actions",
     "0011_search",
     "0012_admin",
     "0013_failures",
@@ -126,6 +128,11 @@ def _request_ids(database: Database) -> None:
     """Let an answer lead to what was stored, and a source tell which of its secrets matched last."""
     for statement in matches.TABLES.split(";"):
         database.conn.execute(statement)
+
+
+@migrations(name="0010_actions")
+def _actions(database: Database) -> None:
+    acting.migrate(database.conn)
 
 
 @migrations(name="0011_search")

@@ -44,7 +44,7 @@ CONFLICTS = """
 SELECT id, received_at FROM events WHERE conflict_of = :id AND pruned_at IS NULL ORDER BY id LIMIT :limit
 """
 REPLAYS = """
-SELECT id, at, who, why FROM replays WHERE id IN (SELECT replay_id FROM deliveries WHERE event_id = :id)
+SELECT id, at, who, why FROM actions WHERE id IN (SELECT replay_id FROM deliveries WHERE event_id = :id)
 """
 REFUSALS = "SELECT id, source, at, code, reason, diagnosis, method, remote, headers, size, request_id FROM refusals"
 LAST_FAILURES = """

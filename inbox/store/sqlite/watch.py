@@ -42,7 +42,7 @@ _TURN = """
 UPDATE processes SET steady = :steady WHERE role = 'alarms' AND abs(:steady - steady) >= :every
 RETURNING role
 """
-_WAITING = "status IN ('pending', 'retrying')"
+_WAITING = "status IN ('pending', 'retrying') AND paused_by IS NULL"
 _ABANDONED = "status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady)"
 _LOOK = f"""
 SELECT (SELECT count(*) FROM events WHERE status = 'received') AS unrouted,
@@ -50,11 +50,13 @@ SELECT (SELECT count(*) FROM events WHERE status = 'received') AS unrouted,
        (SELECT count(*) FROM deliveries WHERE {_WAITING} AND due_at > :at) AS later,
        (SELECT count(*) FROM deliveries WHERE status = 'running') AS running,
        (SELECT count(*) FROM deliveries WHERE status = 'parked') AS parked,
+       (SELECT count(*) FROM deliveries WHERE paused_by IS NOT NULL) AS paused,
+       (SELECT min(due_at) FROM deliveries WHERE paused_by IS NOT NULL) AS oldest_paused,
        (SELECT received_at FROM events WHERE status = 'received' ORDER BY id LIMIT 1) AS oldest_unrouted,
        (SELECT min(due_at) FROM deliveries WHERE {_WAITING} AND due_at <= :at) AS oldest_due,
        (SELECT min(lease_until) FROM deliveries WHERE {_ABANDONED}) AS oldest_abandoned
 """
-_BACKLOG = ("unrouted", "due", "later", "running", "parked")
+_BACKLOG = ("unrouted", "due", "later", "running", "parked", "paused")
 _PAGES = ("page_count", "freelist_count", "page_size")
 _OLDEST = ("oldest_unrouted", "oldest_due", "oldest_abandoned")
 
@@ -116,6 +118,7 @@ class SqliteWatch:
         return Looked(
             backlog={name: row[name] for name in _BACKLOG},
             oldest=max([0.0, *(at - moment for moment in since)]),
+            oldest_paused=max(0.0, at - row["oldest_paused"]) if row["oldest_paused"] is not None else 0.0,
             store=self._sizes(**pages),
             disk_free=self._disk_free(),
             handlers=frozenset(row["name"] for row in handlers),

@@ -13,6 +13,7 @@ from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, attempt_counts, minute_of, tally, tally_rescue
 from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import encodable, note_failure, remember, remembered
+from inbox.store.sqlite.pausing import CRASHED, set_aside
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 # Only the first of several routers finds the event still "received".
@@ -28,7 +29,8 @@ SELECT id, attempts FROM (SELECT id, attempts FROM deliveries WHERE status = 'ru
                           AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0) LIMIT :limit)
 UNION ALL
 SELECT id, attempts FROM (SELECT id, attempts FROM deliveries
-                          WHERE status IN ('pending', 'retrying') AND due_at <= :at ORDER BY due_at LIMIT :limit)
+                          WHERE status IN ('pending', 'retrying') AND paused_by IS NULL AND due_at <= :at
+                          ORDER BY due_at LIMIT :limit)
 """
 # One UPDATE decides who has the delivery; a lease that ran out is a crash of whoever ran it, which is known if it was
 # claimed alone. A lease that begins in the future of the steady clock was given before the machine started anew; if by
@@ -38,13 +40,9 @@ UPDATE deliveries
 SET crashes = crashes + EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND result = 'running' AND NOT together),
     status = 'running', token = :token, worker = :worker,
     lease_until = :at + :lease, steady_until = :steady + :lease, lease = :lease, attempts = attempts + 1
-WHERE id = :id AND ((status IN ('pending', 'retrying') AND due_at <= :at)
+WHERE id = :id AND ((status IN ('pending', 'retrying') AND paused_by IS NULL AND due_at <= :at)
                     OR (status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)))
 RETURNING event_id, handler, attempts, crashes, created_at, replay_id
-"""
-_CRASHED = """
-UPDATE attempts SET result = CASE WHEN together THEN 'interrupted' ELSE 'crashed' END, finished_at = ?
-WHERE delivery_id = ? AND result = 'running'
 """
 _ATTEMPT = """
 INSERT INTO attempts (delivery_id, number, token, worker, started_at, together, source)
@@ -84,14 +82,15 @@ UPDATE events SET status = CASE
 WHERE id = :event RETURNING status
 """
 _WAITING = """
-SELECT id, due_at AS at FROM deliveries WHERE status IN ('pending', 'retrying') AND due_at <= :until
+SELECT id, due_at AS at FROM deliveries
+WHERE status IN ('pending', 'retrying') AND paused_by IS NULL AND due_at <= :until
 UNION ALL
 SELECT id, CASE WHEN steady_until <= :steady THEN :until - (:steady - steady_until) ELSE 0.0 END AS at FROM deliveries
 WHERE status = 'running' AND (steady_until <= :steady OR steady_until - lease > :steady + 60.0)
 ORDER BY at LIMIT :limit
 """
 # A pause that began later than now was given before the clock was set back; it begins again.
-_LATER = "status IN ('pending', 'retrying') AND waits_since > :at + 1.0"
+_LATER = "status IN ('pending', 'retrying') AND paused_by IS NULL AND waits_since > :at + 1.0"
 _SET_BACK = f"UPDATE deliveries SET due_at = due_at - (waits_since - :at), waits_since = :at WHERE {_LATER}"
 
 _BODILESS = Outcome("dead", "error", error="the event has no body any more")
@@ -143,10 +142,11 @@ class SqliteWork:
         if not self._connection.rows(_NEXT, values):
             return [], False
         with self._courtesy.write() as connection:
+            aside = set_aside(connection, worker)
             due = connection.execute(_NEXT, values).fetchall()
             fresh = list(takewhile(lambda row: row["attempts"] == 0, due))[:limit] or due[:1]
             claims = [_claim(connection, row["id"], worker, self._sealer, together=len(fresh) > 1) for row in fresh]
-        return [claimed for claimed in claims if claimed is not None], len(due) > len(fresh)
+        return [claimed for claimed in claims if claimed is not None], aside or len(due) > len(fresh)
 
     def give_back(self, claimed: Collection[Claimed]) -> None:
         """See Work. Atomic: one transaction."""
@@ -221,7 +221,7 @@ def _claim(
     if row is None:
         return None
     if row["attempts"] > 1:
-        crashed = connection.execute(_CRASHED, (who.at, delivery_id)).rowcount
+        crashed = connection.execute(CRASHED, (who.at, delivery_id)).rowcount
         tally_rescue(connection, row["handler"], crashed, who.at)
     run = (delivery_id, row["attempts"], token, who.name, who.at, together, row["event_id"])
     connection.execute(_ATTEMPT, run)
