@@ -6,14 +6,14 @@
 from flask import Flask, redirect, url_for
 from werkzeug import Response
 
-from inbox.pages import events, login
+from inbox.pages import actions, events, handlers, login, overview, refusals
 from inbox.pages.shell import furnish, pages
 from inbox.runtime import Runtime
 from inbox.web import create_bare
 
 __all__ = ["add", "alone"]
 
-_VIEWS = (login, events)  # imported so that their addresses are known
+_VIEWS = (actions, events, handlers, login, overview, refusals)  # imported so that their addresses are known
 
 
 def add(app: Flask, runtime: Runtime) -> None:

@@ -28,7 +28,13 @@ pages = Blueprint(
 )
 csrf = CSRFProtect()
 
-PLACES = (("overview", "Overview"),)
+PLACES = (
+    ("overview", "Overview"),
+    ("events", "Events"),
+    ("refusals", "Refusals"),
+    ("handlers", "Handlers"),
+    ("actions", "Actions"),
+)
 """What the bar at the top leads to: endpoint and name."""
 
 _HEADERS = {

@@ -86,6 +86,14 @@ def plural(value: int, one: str, many: str = "") -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def described(selection: Mapping[str, Any]) -> str:
+    """Return which events an action was about."""
+    if "ids" in selection:
+        return "events " + ", ".join(map(str, selection["ids"][:20])) + (" …" if len(selection["ids"]) > 20 else "")
+    shown = {name: iso(value) if name in ("since", "until") else value for name, value in selection.items()}
+    return ", ".join(f"{name} = {value}" for name, value in shown.items()) or "all events"
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "number": number,
     "size": size,
@@ -95,4 +103,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
     "pretty": pretty,
     "plural": plural,
+    "described": described,
 }

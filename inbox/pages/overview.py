@@ -1,0 +1,16 @@
+"""`/inbox/`: how every source is, at a glance."""
+
+from flask import render_template
+
+from inbox.desk.actions import pauses
+from inbox.desk.overview import overview as look
+from inbox.pages.shell import pages, runtime
+
+
+@pages.get("/")
+def overview() -> str:
+    """Show how every source is, those that stand out first."""
+    found = look(runtime())
+    paused = {row["name"]: row for row in pauses(runtime()) if row["kind"] == "source" and row["ended_at"] is None}
+    rows = sorted(found["sources"], key=lambda row: (not row["alarms"], not row["noteworthy"], row["source"] == ""))
+    return render_template("overview.html", **{**found, "sources": rows}, paused=paused)

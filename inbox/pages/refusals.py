@@ -1,0 +1,27 @@
+"""`/inbox/refusals`: what was not accepted, why, and what to do about it."""
+
+from flask import render_template, request
+
+from inbox.desk import events as desk
+from inbox.desk.advice import advice
+from inbox.desk.refusals import refusals as look
+from inbox.pages.shell import pages, runtime
+from inbox.pages.wanted import number
+
+
+@pages.get("/refusals")
+def refusals() -> str:
+    """Show the latest, or the one of a request."""
+    source, identity = request.args.get("source"), request.args.get("request_id", "")
+    before = number(request.args["before"], "before") if request.args.get("before") else None
+    if identity:
+        rows = runtime().archive.refusals(None, 1, request_id=identity)
+        found = {"rows": [_advised(row) for row in rows], "next": None}
+    else:
+        found = look(runtime(), source=source or None, before=before)
+    sources = sorted({*runtime().sources, *desk.facets(runtime())["sources"]})
+    return render_template("refusals.html", **found, source=source or "", sources=sources, first=before is None)
+
+
+def _advised(row: dict[str, object]) -> dict[str, object]:
+    return {**row, "advice": advice(str(row["code"]), str(row["reason"]), str(row["source"]))}
