@@ -11,6 +11,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, 
 from werkzeug.exceptions import NotFound as NoSuchPage
 
 from inbox.errors import InboxError, NotFound, StoreError
+from inbox.pages.chart import chart
 from inbox.pages.sessions import Sessions
 from inbox.pages.words import FILTERS
 from inbox.runtime import Runtime
@@ -66,7 +67,7 @@ def furnish(app: Flask, runtime: Runtime) -> None:
         WTF_CSRF_SSL_STRICT=False,  # a Referer is not needed beside the token
     )
     csrf.init_app(app)
-    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.filters.update(FILTERS, chart=chart)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 

@@ -125,7 +125,10 @@ def test_wrong_retention_is_said_at_start(cli: Cli, inbox: Inbox, tmp_path: Path
     path = tmp_path / "inbox.toml"
     text = path.read_text()
     for wrong, message in (
-        ('keep_statuses = ["received"]', "retention.keep_statuses: 'received'; allowed: conflict, dead, ignored, quarantined"),
+        (
+            'keep_statuses = ["received"]',
+            "retention.keep_statuses: 'received'; allowed: conflict, dead, ignored, quarantined",
+        ),
         ("keep_bodies = -1", "retention.keep_bodies: -1.0 is out of range; allowed: 0 to"),
         ("keep_body = 1", "retention.keep_body: unknown setting; allowed: keep_attempt_count, keep_attempts"),
         ("keep_event_count = -1", "retention.keep_event_count: -1 is out of range; allowed: 0 to"),
