@@ -11,6 +11,7 @@ from inbox.cli.identity import Identity
 from inbox.cli.opened import opened
 from inbox.cli.tables import as_json, dump, instant, safe, table
 from inbox.desk import events as desk
+from inbox.desk.sources import sources as known_sources
 from inbox.errors import NotFound, SearchUnavailable, Unreadable
 from inbox.models import HandlerSpec
 from inbox.runtime import Runtime
@@ -48,31 +49,21 @@ def _described(provider: "type[Provider]") -> dict[str, str]:
 
 def source_rows(runtime: Runtime) -> list[dict[str, Any]]:
     """Return one row per source that is configured or that has events or refusals."""
-    counts = {row["source"]: row for row in runtime.archive.sources()}
-    rows = []
-    for name in sorted({*runtime.sources, *counts}):
-        provider = runtime.sources.get(name)
-        row = counts.get(name, {})
-        rows.append(
-            {
-                "source": name or "(unknown address)",
-                "provider": provider.name if provider is not None else "(not configured)",
-                "address": f"/in/{name}" if name else None,
-                "events": row.get("events", 0),
-                "last_event_at": instant(row.get("last_event_at")),
-                **{key: row.get(key, 0) for key in COUNTS},
-                "last_refusal_at": instant(row.get("last_refusal_at")),
-                "secrets": _secrets(runtime, name, row.get("matches", {})),
-            }
-        )
-    return rows
+    return [_source(row) for row in known_sources(runtime)]
 
 
-def _secrets(runtime: Runtime, name: str, matches: dict[int, float]) -> list[dict[str, Any]]:
-    """Return when each secret matched last, by its place in `secrets`; one that never did may go."""
-    source = runtime.settings.sources.get(name)
-    numbers = range(1, len(source.secrets) + 1) if source is not None else sorted(matches)
-    return [{"secret": number, "last_matched_at": instant(matches.get(number))} for number in numbers]
+def _source(row: dict[str, Any]) -> dict[str, Any]:
+    matched = [{**each, "last_matched_at": instant(each["last_matched_at"])} for each in row["secrets"]]
+    return {
+        "source": row["source"] or "(unknown address)",
+        "provider": row["provider"] or "(not configured)",
+        "address": row["address"],
+        "events": row["events"],
+        "last_event_at": instant(row["last_event_at"]),
+        **{key: row[key] for key in COUNTS},
+        "last_refusal_at": instant(row["last_refusal_at"]),
+        "secrets": matched,
+    }
 
 
 @click.command()

@@ -47,27 +47,24 @@ def story(runtime: Runtime, event_id: int) -> dict[str, Any]:
     previous, following = runtime.watching.views.neighbours(event_id)
     shown = _payload(request, provider, event["size"], problem)
     return {
-        **{name: event[name] for name in _SAME},
+        **{name: event.get(name) for name in _SAME},
         "configured": provider is not None,
         "provider": provider.name if provider is not None else None,
         "verified": _verified(event["verified_by"]),
-        "request": event.get("request"),
         "payload": shown,
         "schema": _schema(runtime, provider, event["type"]),
         "violations": [_violation(each, shown) for each in event["violations"]],
         "timeline": timeline(event, runtime.watching.views.replays(event_id)),
-        "deliveries": event["deliveries"],
         "conflicts": _conflicts(runtime, event, request),
         "previous": previous,
         "next": following,
-        "kept": event["kept"],
         "notes": _notes(event, provider, problem),
     }
 
 
 _SAME = (
     "id", "source", "type", "key", "status", "received_at", "size", "body_digest", "duplicates", "last_duplicate_at",
-    "conflict_of", "request_id", "body_pruned_at", "erased_at",
+    "conflict_of", "request_id", "body_pruned_at", "erased_at", "request", "deliveries", "kept",
 )  # fmt: skip
 
 

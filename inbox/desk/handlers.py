@@ -34,7 +34,7 @@ def handlers(runtime: Runtime) -> dict[str, Any]:
     """
     views, figures = runtime.watching.views, runtime.watching.ledger.figures(runtime.clock())
     remembered = {spec.name: spec for spec in runtime.archive.handlers()}
-    waiting, failed, loaded_at = runtime.archive.backlog(), views.failed_modules(), views.loaded_at()
+    waiting, loaded_at = runtime.archive.backlog(), views.loaded_at()
     counts = {"hour": by_subject(figures.hour), "day": by_subject(figures.day)}
     last = views.last_failures()
     rows = [
@@ -48,7 +48,14 @@ def handlers(runtime: Runtime) -> dict[str, Any]:
         }
         for name in sorted({*remembered, *waiting})
     ]
-    failures = [
+    return {"handlers": rows, "failures": _failures(runtime, remembered)}
+
+
+_LAST = ("event_id", "delivery_id", "number", "worker", "started_at", "at", "result", "error")
+
+
+def _failures(runtime: Runtime, remembered: Mapping[str, HandlerSpec]) -> list[dict[str, Any]]:
+    return [
         {
             "module": module,
             "file": _file(runtime, module),
@@ -56,12 +63,8 @@ def handlers(runtime: Runtime) -> dict[str, Any]:
             "since": since,
             "handlers": sorted(name for name, spec in remembered.items() if spec.module == module),
         }
-        for module, (failure, since) in failed.items()
+        for module, (failure, since) in runtime.watching.views.failed_modules().items()
     ]
-    return {"handlers": rows, "failures": failures}
-
-
-_LAST = ("event_id", "delivery_id", "number", "worker", "started_at", "at", "result", "error")
 
 
 def _described(runtime: Runtime, spec: HandlerSpec | None) -> dict[str, Any]:

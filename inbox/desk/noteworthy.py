@@ -16,18 +16,19 @@ MOST = 0.5
 OLD = 300.0
 """Seconds for which a source's work may wait."""
 
-_TO_DO = {
+OF_SOURCES = {
     "silence": "Ask the sender whether the webhook is still switched on and has the right address.",
     "refusals": "See `inbox refusals` for what is wrong with them.",
     "quarantine": "Compare the violations with the schema: correct the schema and replay, or ask the sender.",
     "answers": "Senders give up on slow answers: look at the disk and the load of this machine.",
 }
+"""The alarms whose subject is a source, and what to do about them."""
 
 
 def noteworthy(row: Mapping[str, Any]) -> list[str]:
     """Return what stands out in the row of a source, the most urgent first."""
     on = {alarm["alarm"]: alarm["text"] for alarm in row["alarms"]}
-    found = [f"Alarm {alarm}: {text}. {_TO_DO.get(alarm, '')}".rstrip() for alarm, text in on.items()]
+    found = [f"Alarm {alarm}: {text}. {OF_SOURCES[alarm]}" for alarm, text in on.items()]
     found += _refused(row) if "refusals" not in on else []
     found += _stored(row, skip_quarantined="quarantine" in on)
     if row["oldest"] is not None and row["oldest"]["age"] > OLD:
@@ -64,14 +65,14 @@ def _refused(row: Mapping[str, Any]) -> list[str]:
 def _stored(row: Mapping[str, Any], *, skip_quarantined: bool) -> list[str]:
     source, counts = row["source"], row["counts"]["day"]
     found = []
-    if row["stored"]["dead"]:
+    if row["dead"]:
         found.append(
-            f"{row['stored']['dead']} events are dead: a handler gave up on them. Correct it, then "
+            f"{row['dead']} events are dead: a handler gave up on them. Correct it, then "
             f"`inbox replay --source {source} --status dead`."
         )
-    if row["stored"]["quarantined"] and not skip_quarantined:
+    if row["quarantined"] and not skip_quarantined:
         found.append(
-            f"{row['stored']['quarantined']} events are quarantined, {counts['quarantined']} of them in the last day: "
+            f"{row['quarantined']} events are quarantined, {counts['quarantined']} of them in the last day: "
             "they break their schema and were not run. Correct the schema and replay them."
         )
     if counts["conflict"]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from inbox.alarms.conditions import OUTCOMES
-from inbox.desk.noteworthy import noteworthy
+from inbox.desk.noteworthy import OF_SOURCES, noteworthy
+from inbox.desk.sources import sources
 from inbox.lookout import Limits, verdicts
 from inbox.runtime import Runtime
 from inbox.store.alarms import Watched
@@ -29,7 +30,6 @@ def overview(runtime: Runtime) -> dict[str, Any]:
     now = runtime.clock()
     watching, views = runtime.watching, runtime.watching.views
     figures = watching.ledger.figures(now)
-    stored = {row["source"]: row for row in runtime.archive.sources()}
     parts = _Parts(
         now,
         {span: by_subject(getattr(figures, span)) for span in ("hour", "day", "total")},
@@ -38,11 +38,10 @@ def overview(runtime: Runtime) -> dict[str, Any]:
         views.unfinished(),
         [state for state in watching.alarm_book.states() if state.on],
     )
-    names = sorted({*runtime.sources, *stored})
     looked = watching.watch.look(now, runtime.steady())
     return {
         "at": now,
-        "sources": [_row(runtime, name, stored.get(name, {}), parts) for name in names],
+        "sources": [_row(known, parts) for known in sources(runtime)],
         "totals": _totals(runtime, looked, parts),
         "alarms": [alarm_row(state) for state in parts.alarms],
     }
@@ -71,38 +70,30 @@ class _Parts:
         self.alarms = alarms
 
 
-def _row(runtime: Runtime, name: str, stored: Mapping[str, Any], parts: _Parts) -> dict[str, Any]:
-    """Return the row of a source.
+def _row(known: Mapping[str, Any], parts: _Parts) -> dict[str, Any]:
+    """Return the row of a source: what `sources` says of it, and more.
 
     counts     by "hour", "day" and "total": accepted, duplicate, conflict, quarantined, refused, failing (runs that
                went wrong), and `reasons`: how many refusals by "code:reason". An hour is this minute and the 59 before
                it, a day is this hour and the 23 before it, the total is since this inbox counts
-    stored     events that are listed now, and those of them that are dead, quarantined and conflicts
     minutes, refused_minutes, hours, refused_hours
                what came, and what was refused: 60 and 24 numbers, the oldest first; the last is not over
     handled    seconds from receipt until a handler was done, by "hour" and "day": number, p50, p99 (None: no value)
     backlog    events that are received or in work; `oldest` is the first of them: id, at, age; None if there is none
-    secrets    when each secret matched last, by its place in `secrets`
+    alarms     those that are on
+    noteworthy sentences on what stands out, [] if nothing does
     """
-    provider = runtime.sources.get(name)
+    name = known["source"]
     counts = {span: tally(grouped.get(name, {})) for span, grouped in parts.counts.items()}
-    alarms = [state for state in parts.alarms if state.subject == name and name]
+    alarms = [state for state in parts.alarms if (state.alarm in OF_SOURCES and state.subject == name)]
     unfinished = parts.unfinished.get(name)
     row = {
-        "source": name,
-        "configured": provider is not None,
-        "provider": provider.name if provider is not None else None,
-        "address": f"/in/{name}" if name else None,
-        "last_event_at": stored.get("last_event_at"),
-        "last_refusal_at": stored.get("last_refusal_at"),
+        **known,
         "counts": counts,
-        "stored": {key: stored.get(key, 0) for key in ("events", "dead", "quarantined", "conflicts", "duplicates")},
         **_charts(name, parts),
         "handled": {span: quantiles("handled", parts.counts[span].get(name, {})) for span in ("hour", "day")},
         "backlog": unfinished.number if unfinished is not None else 0,
         "oldest": _oldest(unfinished, parts.now),
-        "secrets": secrets(runtime, name, stored.get("matches", {})),
-        "held": stored.get("held", 0),
         "alarms": [alarm_row(state) for state in alarms],
     }
     return {**row, "noteworthy": noteworthy(row)}
@@ -120,13 +111,6 @@ def quantiles(what: str, counts: Mapping[str, int]) -> dict[str, Any]:
     """Return number, median and 99th percentile of durations, of the counts of a source or handler."""
     found = histogram(what, counts)
     return {"number": found.number, "p50": found.quantile(0.5), "p99": found.quantile(0.99)}
-
-
-def secrets(runtime: Runtime, name: str, matches: Mapping[int, float]) -> list[dict[str, Any]]:
-    """Return when each secret of a source matched last, by its place in `secrets`; one that never did may go."""
-    source = runtime.settings.sources.get(name)
-    numbers = range(1, len(source.secrets) + 1) if source is not None else sorted(matches)
-    return [{"secret": number, "last_matched_at": matches.get(number)} for number in numbers]
 
 
 def alarm_row(state: Watched) -> dict[str, Any]:

@@ -25,13 +25,13 @@ class Views(Protocol):
     """What the desk needs."""
 
     def minutes(self, since: int) -> list[Minute]:
-        """Return what was counted in minutes that began then or later."""
+        """Return what was counted in minutes that began then or later, without sums of durations."""
         ...
 
     def counted(self, minute: int, hour: int, until: int) -> tuple[list[Minute], list[Minute], Counts]:
         """Return what was counted before `until`: by minute from `minute` on, by hour from `hour` on, and ever.
 
-        All of it as it was at one moment.
+        All of it as it was at one moment, and without sums of durations and durations of answers and commits.
         """
         ...
 

@@ -165,11 +165,14 @@ def test_alarms_that_are_on_are_shown(desk: Inbox) -> None:
     """At their source with what to do, and all of them together; those that are off are not."""
     silent = Watched("silence", "roomz", True, NOW - 60, 0, "last event 9 h 0 min ago")
     book = desk.runtime.watching.alarm_book
-    book.record(
-        [silent, Watched("silence", "open", False, NOW, 0, ""), Watched("disk", "", True, NOW, 0, "full")], [], [], []
-    )
+    others = [
+        Watched("silence", "open", False, NOW, 0, ""),
+        Watched("disk", "", True, NOW, 0, "full"),
+        Watched("dead", "open", True, NOW, 0, "a handler of the same name"),
+    ]
+    book.record([silent, *others], [], [], [])
     found = overview(desk.runtime)
-    assert ["disk", "silence"] == sorted(alarm["alarm"] for alarm in found["alarms"])
+    assert ["dead", "disk", "silence"] == sorted(alarm["alarm"] for alarm in found["alarms"])
     (text,) = row_of(found["sources"], source="roomz")["noteworthy"]
     assert text.startswith("Alarm silence: last event 9 h 0 min ago. Ask the sender")
     assert [] == row_of(found["sources"], source="open")["noteworthy"]
@@ -209,7 +212,7 @@ def test_conflicts_and_held_requests_stand_out() -> None:
     row = {
         "source": "s", "configured": True, "alarms": [], "held": 2, "oldest": None,
         "counts": {span: {**none, "conflict": 1} for span in ("hour", "day", "total")},
-        "stored": {"dead": 0, "quarantined": 0},
+        "dead": 0, "quarantined": 0,
     }  # fmt: skip
     assert ["1 events", "2 refused"] == [" ".join(text.split()[:2]) for text in noteworthy(row)]
 

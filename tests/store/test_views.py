@@ -7,6 +7,7 @@ import pytest
 
 from inbox.store.base import Outcome
 from inbox.store.sqlite import open_views, views
+from inbox.store.sqlite.views import SqliteViews
 from inbox.store.views import Unfinished
 from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, routed
 
@@ -16,7 +17,7 @@ PAGE = f"{views.REFUSALS} WHERE source = :source AND id < :before ORDER BY id DE
 QUERIES = {
     name: value
     for name, value in vars(views).items()
-    if name.isupper() and isinstance(value, str) and name not in ("REFUSALS", "UNSEALED")
+    if name.isupper() and not name.startswith("_") and isinstance(value, str) and name != "REFUSALS"
 }
 
 
@@ -79,3 +80,22 @@ def test_failed_modules_are_remembered_until_they_load(store: SqliteStore) -> No
     store.work.remember([handler("m.f")], 102.0)
     assert ({}, {"m.f": 102.0}) == (seen.failed_modules(), seen.loaded_at())
     seen.close()
+
+
+def test_durations_have_hours_for_a_day(store: SqliteStore) -> None:
+    """Those of handlers, to be shown; they go after two days, when counts stay for weeks, and totals for ever."""
+    day = 86_400.0
+    names = ("accepted", "handled/1", "handler/1", "answer/1", "handled/sum")
+    store.watch.add({("a", name): 1 for name in names}, 100 * day)
+    assert store.watch.roll(100 * day + 5 * 3600)
+    seen = open_views(store.path)
+    assert ["accepted", "handled/1", "handler/1"] == _hours(seen, 99.5 * day)
+    store.watch.add({("a", "accepted"): 1}, 102 * day)
+    assert store.watch.roll(102.5 * day)
+    assert ["accepted", "accepted"] == _hours(seen, 99.5 * day)
+    assert {("a", name): 2 if name == "accepted" else 1 for name in names} == store.watch.totals()
+    seen.close()
+
+
+def _hours(seen: SqliteViews, since: float) -> list[str]:
+    return sorted(name for _, _, name, _ in seen.counted(0, int(since), 2**40)[1])

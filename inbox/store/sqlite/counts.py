@@ -49,11 +49,8 @@ Attempts: TypeAlias = Counter[tuple[str, str]]
 
 END_ATTEMPT = """
 UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
-RETURNING id, started_at, source, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler,
-          (SELECT received_at FROM deliveries JOIN events ON events.id = event_id
-           WHERE deliveries.id = delivery_id AND replay_id = 0) AS received_at
+RETURNING id, started_at, source, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler
 """
-"""Without a time of receipt for a replay."""
 
 _TALLY = "INSERT INTO counts (span, at, subject, name, n) VALUES "
 _ADD = " ON CONFLICT (span, at, subject, name) DO UPDATE SET n = n + excluded.n"
@@ -107,26 +104,23 @@ def tally_batch(
         tally(connection, minute, counts)
 
 
-def attempt_counts(run: sqlite3.Row, outcome: Outcome, at: float, *, held: bool) -> Attempts:
-    """Return what the end of an attempt, as END_ATTEMPT returns it, adds to its handler and to its event's source.
+def count_attempt(counts: Attempts, run: sqlite3.Row, outcome: Outcome, at: float, received_at: float | None) -> None:
+    """Add the end of an attempt, as END_ATTEMPT returns it, to the counts of its handler and of its event's source.
 
-    Of the handler the result and how long it took, from the claim to here; after its lease was lost only that. Of the
-    source whether it failed, and how long after its receipt an event was handled, unless that was a replay.
+    Of the handler the result, and how long it took from the claim to here. Of the source whether it failed, and how
+    long after its receipt an event was handled; None for `received_at` where that means nothing, as in a replay.
     """
     handler, source = run["handler"], run["source"]
-    if not held:
-        return Counter({(handler, "attempt:lost"): 1})
-    durations = names("handler", max(0.0, at - run["started_at"]))
-    found = Counter({(handler, name): number for name, number in durations.items()})
-    found[handler, f"attempt:{outcome.result}"] = 1
+    counts[handler, f"attempt:{outcome.result}"] += 1
+    for name, number in names("handler", max(0.0, at - run["started_at"])).items():
+        counts[handler, name] += number
     if outcome.status in ("succeeded", "dead", "discarded"):
-        found[handler, f"ended:{outcome.status}"] = 1
+        counts[handler, f"ended:{outcome.status}"] += 1
     if went_wrong(outcome):
-        found[source, f"failing:{outcome.status}"] = 1
-    elif outcome.status in ("succeeded", "discarded") and run["received_at"] is not None:
-        waited = names("handled", max(0.0, at - run["received_at"]))
-        found.update({(source, name): number for name, number in waited.items()})
-    return found
+        counts[source, f"failing:{outcome.status}"] += 1
+    elif received_at is not None and outcome.status in ("succeeded", "discarded"):
+        for name, number in names("handled", max(0.0, at - received_at)).items():
+            counts[source, name] += number
 
 
 def went_wrong(outcome: Outcome) -> bool:

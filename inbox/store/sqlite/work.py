@@ -10,7 +10,7 @@ from inbox.models import Claimed, HandlerSpec
 from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, attempt_counts, minute_of, tally, tally_rescue
+from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, count_attempt, minute_of, tally, tally_rescue
 from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import encodable, note_failure, remember, remembered
 from inbox.store.sqlite.pausing import CRASHED, set_aside
@@ -66,7 +66,7 @@ SET status = :status, token = NULL, worker = NULL, lease_until = NULL, due_at = 
     waits_since = :at, finished_at = :finished_at, value = :value, error = :error,
     attempts = attempts - (:status = 'parked')
 WHERE id = :id AND token = :token AND status = 'running'
-RETURNING event_id
+RETURNING event_id, replay_id
 """
 # An event is what the latest delivery of each of its handlers is; one that nobody routed stays so until it is routed.
 SETTLE = """
@@ -79,7 +79,7 @@ UPDATE events SET status = CASE
     WHEN EXISTS (SELECT 1 FROM latest WHERE status IN ('pending', 'running', 'retrying', 'parked')) THEN 'processing'
     WHEN EXISTS (SELECT 1 FROM latest WHERE status = 'dead') THEN 'dead'
     ELSE 'succeeded' END
-WHERE id = :event RETURNING status
+WHERE id = :event RETURNING status, received_at
 """
 _WAITING = """
 SELECT id, due_at AS at FROM deliveries
@@ -274,12 +274,15 @@ def _finish(
     row = connection.execute(_FINISH, values).fetchone()
     result = outcome.result if row is not None else "lost"
     run = connection.execute(END_ATTEMPT, (result, at, encodable(outcome.error), token)).fetchone()
-    if run is not None:
-        counts.update(attempt_counts(run, outcome, at, held=row is not None))
-        note_failure(connection, run, outcome)
     if row is None:
+        if run is not None:
+            counts[run["handler"], "attempt:lost"] += 1
         return Finished(held=False)
-    return Finished(held=True, event_status=settle(connection, row["event_id"]))
+    event = connection.execute(SETTLE, {"event": row["event_id"]}).fetchone()
+    if run is not None:
+        count_attempt(counts, run, outcome, at, event["received_at"] if row["replay_id"] == 0 else None)
+        note_failure(connection, run, outcome)
+    return Finished(held=True, event_status=event["status"])
 
 
 def make_delivery(
