@@ -7,7 +7,7 @@ from inbox.store.sqlite import open_finding, open_work
 from tests.acceptance.place import Place, descendants, eventually
 from tests.store.test_listing import _EVENT
 
-MANY = 3000
+MANY = 1500
 
 
 def pending(place: Place) -> int:
