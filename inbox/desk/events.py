@@ -12,7 +12,7 @@ from inbox.runtime import Runtime
 from inbox.store.filters import Filter
 from inbox.store.finding import PENDING, Found, Unseen, never
 
-SECONDS = 0.1
+SECONDS = 0.03
 """For how long a page or a number is searched for."""
 
 COUNTED = 10_000

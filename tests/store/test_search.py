@@ -322,7 +322,7 @@ def test_every_combination_finds_its_events(
     monkeypatch.setattr(joined, "FIRST", first)
     monkeypatch.setattr(joined, "MOST", most)
     (store, made), chance = mixed, random.Random(3)
-    for _ in range(250):
+    for _ in range(120):
         wanted = _some_filter(chance, made)
         expected = [row["id"] for row in made if _fits(wanted, row)][:: 1 if wanted.after is not None else -1]
         limit = chance.choice((1, 7, 1000))

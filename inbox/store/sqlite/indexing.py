@@ -21,7 +21,7 @@ PAGES = 16
 REWRITE_AFTER = 3600.0
 """Seconds for which words stay of bodies that were pruned; those of events that were erased or sealed go at once."""
 
-HOLD = 10.0
+HOLD = 3.0
 """Seconds for which one process has the index for itself after each step."""
 
 _OWN = """

@@ -16,7 +16,7 @@ from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.listing import kinds, page, where
 from inbox.store.sqlite.search import SHIFT, expression, require_fts
 
-FIRST, MOST = 64, 1024
+FIRST, MOST = 64, 512
 """Ids that are taken of each order at once: few at first, then twice as many each time."""
 
 DENSE = 16

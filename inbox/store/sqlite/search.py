@@ -88,10 +88,14 @@ CREATE VIRTUAL TABLE search_text_{number} USING fts5
     (text, content='', columnsize=0, detail=full, tokenize='unicode61 remove_diacritics 2')
 """
 _SET = "INSERT INTO search_text_{number} (search_text_{number}, rank) VALUES (?, ?)"
-_SETTINGS = {"automerge": 0, "crisismerge": 1999, "usermerge": 8}
+_SETTINGS = {"automerge": 0, "crisismerge": 1999, "usermerge": 16}
 
 _PIECE = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
+_TAIL = re.compile(r"[^\W_]+$")
 _HAS_FTS = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
+SHORTEST = 2
+"""Characters of a beginning, as in `or*`: with fewer, very many words would have to be read."""
+
 LONGEST = 1000
 """Characters of a question; what is behind them is not looked at."""
 
@@ -119,7 +123,8 @@ def expression(text: str) -> str:
     pieces = []
     for phrase, more, word in _PIECE.findall(text):
         said, goes_on = (word.rstrip("*"), word.endswith("*")) if word else (phrase, bool(more))
-        pieces.append(f'"{said}"' + (" *" if goes_on else ""))
+        last = _TAIL.search(said)
+        pieces.append(f'"{said}"' + (" *" if goes_on and last and len(last[0]) >= SHORTEST else ""))
     return " AND ".join(piece for piece in pieces if any(map(str.isalnum, piece)))
 
 
