@@ -38,9 +38,7 @@ def noteworthy(row: Mapping[str, Any]) -> list[str]:
             "neither paused nor failing?"
         )
     if row["held"]:
-        found.append(
-            f"{row['held']} refused requests are held: correct the secret, then `inbox release {row['source']}`."
-        )
+        found.append(f"Refused and held: {row['held']}. Correct the secret, then `inbox release {row['source']}`.")
     if row["source"] and not row["configured"]:
         found.append("It is not configured any more: its sender gets 404. Put it back into inbox.toml if it is needed.")
     return found
@@ -52,7 +50,7 @@ def _refused(row: Mapping[str, Any]) -> list[str]:
         refused = counts["refused"]
         total = refused + sum(counts[name] for name in ("accepted", "duplicate", "conflict", "quarantined"))
         if not row["source"] and refused:
-            return [f"{refused} requests in the last {span} came to addresses that no source has."]
+            return [f"Requests to addresses that no source has: {refused} in the last {span}."]
         if refused and refused >= MOST * total:
             often = max(counts["reasons"], key=lambda name: (counts["reasons"][name], name))
             code, _, reason = often.partition(":")
@@ -67,19 +65,19 @@ def _stored(row: Mapping[str, Any], *, skip_quarantined: bool) -> list[str]:
     found = []
     if row["dead"]:
         found.append(
-            f"{row['dead']} events are dead: a handler gave up on them. Correct it, then "
+            f"Dead: {row['dead']}. A handler gave up on them. Correct it, then "
             f"`inbox replay --source {source} --status dead`."
         )
     if row["quarantined"] and not skip_quarantined:
         found.append(
-            f"{row['quarantined']} events are quarantined, {counts['quarantined']} of them in the last day: "
-            "they break their schema and were not run. Correct the schema and replay them."
+            f"Quarantined: {row['quarantined']}, of which {counts['quarantined']} in the last day. They break their "
+            "schema and were not run. Correct the schema and replay them."
         )
     if counts["conflict"]:
         found.append(
-            f"{counts['conflict']} events in the last day had the key of another event and other content: "
-            "look at the difference, and replay the one that is right."
+            f"In conflict: {counts['conflict']} in the last day had the key of another event and other content. "
+            "Look at the difference, and replay the one that is right."
         )
     if counts["failing"]:
-        found.append(f"{counts['failing']} runs of handlers went wrong in the last day: see the last error of each.")
+        found.append(f"Runs that went wrong: {counts['failing']} in the last day. See the last error of each handler.")
     return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from inbox.models import iso, utc
 
@@ -86,6 +86,15 @@ def plural(value: int, one: str, many: str = "") -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def marked(text: str) -> Markup:
+    """Return a sentence of ours with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 and place < len(parts) - 1 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
 def described(selection: Mapping[str, Any]) -> str:
     """Return which events an action was about."""
     if "ids" in selection:
@@ -102,6 +111,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
     "when": when,
     "pretty": pretty,
+    "marked": marked,
     "plural": plural,
     "described": described,
 }

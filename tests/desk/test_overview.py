@@ -141,7 +141,7 @@ def test_what_is_gone_from_the_settings_stays_visible(desk: Inbox, tmp_path: Pat
     assert (0, "", None, False) == (
         found["totals"]["configured"], unknown["source"], unknown["address"], unknown["configured"],
     )  # fmt: skip
-    assert ["1 requests in the last hour came to addresses that no source has."] == unknown["noteworthy"]
+    assert ["Requests to addresses that no source has: 1 in the last hour."] == unknown["noteworthy"]
     assert ("open", None) == (gone["source"], gone["provider"])
     assert gone["noteworthy"][-1].startswith("It is not configured any more: its sender gets 404.")
 
@@ -192,8 +192,8 @@ def test_refusals_stand_out_with_what_to_do(desk: Inbox) -> None:
 @pytest.mark.parametrize(
     ("body", "begins"),
     [
-        (FAILING, "1 events are dead: a handler gave up on them. Correct it, then `inbox replay --source open"),
-        (b"no json", "1 events are quarantined, 1 of them in the last day"),
+        (FAILING, "Dead: 1. A handler gave up on them. Correct it, then `inbox replay --source open"),
+        (b"no json", "Quarantined: 1, of which 1 in the last day"),
     ],
 )
 def test_what_was_not_handled_stands_out(desk: Inbox, body: Any, begins: str) -> None:
@@ -214,7 +214,7 @@ def test_conflicts_and_held_requests_stand_out() -> None:
         "counts": {span: {**none, "conflict": 1} for span in ("hour", "day", "total")},
         "dead": 0, "quarantined": 0,
     }  # fmt: skip
-    assert ["1 events", "2 refused"] == [" ".join(text.split()[:2]) for text in noteworthy(row)]
+    assert ["In conflict:", "Refused and"] == [" ".join(text.split()[:2]) for text in noteworthy(row)]
 
 
 def test_the_overview_never_loads_a_handler(desk: Inbox) -> None:
