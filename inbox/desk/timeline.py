@@ -25,7 +25,7 @@ def timeline(event: Mapping[str, Any], replays: Mapping[int, Mapping[str, Any]])
         _entry(at, "answered", _answer(event)),
     ]
     if event["last_duplicate_at"] is not None:
-        text = f"{event['duplicates']} copies came and were answered 2xx; this was the last"
+        text = f"answered 2xx; copies until now: {event['duplicates']}"
         entries.append(_entry(event["last_duplicate_at"], "duplicate", text))
     entries += _begun(event["deliveries"], replays)
     for delivery in event["deliveries"]:
