@@ -19,7 +19,7 @@ from inbox.retention import Pruned, Pruner
 from inbox.retention_settings import RetentionSettings
 from inbox.runtime import PRUNING, Runtime
 from inbox.store.base import Filter, Outcome
-from tests.store.stores import SqliteStore, claimed, event, refusal
+from tests.store.stores import SqliteStore, acted, claimed, event, invalid, refusal
 
 DAY = 86400.0
 NOW = 1000 * DAY
@@ -182,6 +182,14 @@ def test_kept_and_dead_events_stay_and_are_counted(store: SqliteStore) -> None:
         pause=lambda seconds: None,
     )
     assert {("acme", "bodies"): 1} == counted(daring.run())
+
+
+def test_ignored_events_go_as_finished_ones_do(store: SqliteStore) -> None:
+    """Those that nobody has looked at stay."""
+    bad = [store.inlet.add_event(invalid(key, at=1.0)).id for key in ("seen", "new")]
+    acted(store, "ignore", events=bad[:1])
+    assert {("acme", "bodies"): 1} == counted(pruner(store, keep_bodies=DAY).run())
+    assert [True, False] == [store.archive.event(number)["body_pruned_at"] is not None for number in bad]
 
 
 def test_steps_are_small_and_paced(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,9 @@ from inbox.store.base import Filter
 
 log = structlog.get_logger("inbox.desk")
 
+SLOWEST, FASTEST = 0.01, 1e6
+"""Events per second that an action can be told to keep to."""
+
 
 def preview(
     runtime: Runtime,
@@ -73,17 +76,14 @@ def begin(
 
     hold   seconds for which the worker leaves it to the caller, who then holds it again
     """
+    if rate is not None and not SLOWEST <= rate <= FASTEST:
+        raise InboxError(f"rate {rate:g} is out of range; allowed: {SLOWEST:g} to {FASTEST:g} events per second")
     found = preview(runtime, kind, wanted, ids, handler, known=known)
-    if ids is not None:
-        selection: dict[str, Any] = {"ids": list(dict.fromkeys(ids))}
-    else:
-        assert wanted is not None
-        selection = {name: value for name, value in asdict(cleaned(wanted)).items() if value is not None}
     new = NewAction(
         kind=kind,
         who=who,
         why=why,
-        selection=json.dumps(selection),
+        selection=json.dumps(_selection(wanted, ids)),
         cursor=found["cursor"],
         upto=found["upto"],
         total=found["count"],
@@ -96,6 +96,13 @@ def begin(
     if not hold:
         wake(runtime)
     return action_id
+
+
+def _selection(wanted: Filter | None, ids: Sequence[int] | None) -> dict[str, Any]:
+    if ids is not None:
+        return {"ids": list(dict.fromkeys(ids))}
+    assert wanted is not None
+    return {name: value for name, value in asdict(cleaned(wanted)).items() if value is not None}
 
 
 def stop(runtime: Runtime, action_id: int, who: str) -> bool:

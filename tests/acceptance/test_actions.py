@@ -2,9 +2,14 @@
 
 import json
 import sqlite3
-import time
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+from inbox.desk import actions
+from inbox.runtime import Runtime
+from inbox.store.base import Filter
 from tests.acceptance.place import Place, descendants, eventually
 
 SOURCES = """
@@ -32,7 +37,7 @@ def late(event: Event) -> None:
 def last(event: Event) -> None:
     pass
 """
-MANY = 300
+MANY = 200
 
 
 def query(place: Place, sql: str) -> list[tuple[Any, ...]]:
@@ -58,44 +63,53 @@ def ended(place: Place) -> None:
 _OPEN = "SELECT id FROM events WHERE status IN ('received', 'processing') LIMIT 1"
 
 
-def test_a_replay_outlives_the_death_of_its_worker(place: Place) -> None:
-    """Killed with kill -9 in the middle of it, again and again, it is finished by the next: each event once more.
+@pytest.fixture
+def desk(place: Place) -> Iterator[Runtime]:
+    """What the pages work with: the inbox of the place, without its handlers."""
+    place.configure(server="threads = 2", worker="processes = 2\nlease = 2.0", sources=SOURCES)
+    place.only_handler("own", COUNT)
+    runtime = Runtime(place.settings)
+    place.start()
+    yield runtime
+    assert "registry" not in runtime.__dict__
+    runtime.close()
+
+
+def test_a_replay_outlives_the_death_of_its_worker(place: Place, desk: Runtime) -> None:
+    """Killed with kill -9 in the middle of it, it is finished by the next worker: each event once more.
 
     Two processes work on it. A second one is stopped on the way, and what is left of it replayed by id. What came
     after the first was begun is part of neither.
     """
-    place.configure(server="threads = 2", worker="processes = 2\nlease = 2.0", sources=SOURCES)
-    place.only_handler("own", COUNT)
-    place.start()
     deliver(place, 0, MANY)
     place.only_handler("own", COUNT + LATER)
     _kill_worker(place)
     eventually(lambda: query(place, "SELECT 1 FROM handlers WHERE name = 'own.last'"), "the new handlers are loaded")
-    every = ("replay", "--source", "open", "--yes", "--background")
-    place.inbox(*every, "--rate", "300", "--handler", "own.late", "--why", "killed")
+    all_of_it = {"wanted": Filter(source="open"), "handler": "own.late", "rate": 150.0}
+    assert 1 == actions.begin(desk, "replay", who="ann", why="killed", **all_of_it)  # type: ignore[arg-type]
     place.send("open", body=b'{"id": "late"}')
-    for events in (60, 150):
-        eventually(lambda: _action(place, 1)["events"] >= events, f"{events} events are replayed")  # noqa: B023
-        assert "running" == _action(place, 1)["state"]
-        _kill_worker(place)
-    eventually(lambda: _action(place, 1)["state"] == "done", "the replay ends", 60.0)
-    assert {MANY} == {_action(place, 1)[name] for name in ("events", "total", "deliveries")}
+    eventually(lambda: _action(desk, 1)["events"] >= 90, "events are replayed")
+    assert "running" == _action(desk, 1)["state"]
+    _kill_worker(place)
+    eventually(lambda: _action(desk, 1)["state"] == "done", "the replay ends", 60.0)
+    assert {MANY} == {_action(desk, 1)[name] for name in ("events", "total", "deliveries")}
     made = query(place, "SELECT event_id, count(*) FROM deliveries WHERE replay_id = 1 GROUP BY event_id")
     assert [(number, 1) for number in range(1, MANY + 1)] == made
-    place.inbox("replay", *map(str, range(1, MANY + 1)), *every[3:5], "--rate", "30", "--handler", "own.last")
-    eventually(lambda: _action(place, 2)["events"] > 0, "the second one goes on")
-    place.inbox("actions", "--stop", "2")
-    done = _action(place, 2)["events"]
+    ids = range(1, MANY + 1)
+    second = actions.begin(desk, "replay", who="ann", why="", ids=ids, handler="own.last", rate=100.0)
+    eventually(lambda: _action(desk, second)["events"] > 0, "the second one goes on")
+    assert actions.stop(desk, second, "ann")
+    done = _action(desk, second)["events"]
     assert 0 < done < MANY
-    place.inbox("replay", *map(str, range(done + 1, MANY + 1)), "--handler", "own.last", "--yes")
-    assert ("stopped", done) == (_action(place, 2)["state"], _action(place, 2)["events"])
+    actions.begin(desk, "replay", who="ann", why="", ids=ids[done:], handler="own.last")
+    ended(place)
+    eventually(lambda: not desk.acting.left(), "the rest is replayed")
+    assert ("stopped", done) == (_action(desk, second)["state"], _action(desk, second)["events"])
     place.prove()
 
 
-def _action(place: Place, number: int) -> dict[str, Any]:
-    names = ("state", "events", "total", "deliveries")
-    (row,) = query(place, f"SELECT {', '.join(names)} FROM actions WHERE id = {number}")
-    return dict(zip(names, row, strict=True))
+def _action(desk: Runtime, number: int) -> dict[str, Any]:
+    return actions.action(desk, number)
 
 
 def _kill_worker(place: Place) -> None:
@@ -105,26 +119,21 @@ def _kill_worker(place: Place) -> None:
     eventually(lambda: place.children("worker")[-1] != worker, "the worker is started again")
 
 
-def test_what_is_paused_waits_and_is_then_handled(place: Place) -> None:
-    """Events are accepted, answered and routed, none is handled; the inbox is ready; afterwards all of them are."""
-    place.configure(server="threads = 2", sources=SOURCES)
-    place.only_handler("own", COUNT)
-    place.start()
+def test_what_is_paused_waits_and_is_then_handled(place: Place, desk: Runtime) -> None:
+    """Events are accepted, answered and routed, none is handled; afterwards all of them are."""
     deliver(place, 0, 1)
-    place.inbox("pause", "handler", "own.count", "--why", "a test")
-    place.inbox("pause", "source", "open")
+    assert actions.pause(desk, "handler", "own.count", who="ann", why="a test")
+    assert actions.pause(desk, "source", "open", who="ann", why="")
     for number in range(1, 40):
         place.send("open", body=json.dumps({"id": str(number)}).encode())
     aside = "SELECT count(*) FROM deliveries WHERE paused_by IS NOT NULL AND status = 'pending'"
     eventually(lambda: query(place, aside) == [(39,)], "all are set aside")
-    assert [("succeeded", 1)] == query(
-        place, "SELECT status, count(*) FROM deliveries WHERE paused_by IS NULL GROUP BY 1"
-    )
-    place.inbox("resume", "handler", "own.count")
-    time.sleep(1.0)
+    assert [("succeeded",)] == query(place, "SELECT status FROM deliveries WHERE paused_by IS NULL")
+    actions.resume(desk, "handler", "own.count", who="ann")
+    eventually(lambda: [row["kind"] for row in actions.pauses(desk)] == ["source"], "they wait for the source alone")
     assert [(39,)] == query(place, aside)
-    place.inbox("resume", "source", "open")
+    actions.resume(desk, "source", "open", who="ann")
     ended(place)
     assert [(40,)] == query(place, "SELECT count(*) FROM events WHERE status = 'succeeded'")
-    assert [] == place.json("pause")
+    eventually(lambda: actions.pauses(desk) == [], "the pause is over")
     place.prove()

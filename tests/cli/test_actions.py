@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inbox.doctor.contents import pauses
 from inbox.store.sqlite.acting import SqliteActing
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
@@ -136,6 +137,9 @@ def test_pause_and_resume(inbox: Inbox, cli: Cli) -> None:
     assert {"own.one": True, "own.two": False, "own.fail": False} == {
         row["handler"]: row["paused"] for row in cli.json("handlers")
     }
+    (told,) = pauses(inbox.runtime)
+    assert ("warning", "`inbox resume handler own.one`") == (told.level, told.advice)
+    assert told.found.endswith(f"by {ME}; 1 deliveries wait")
     assert "the handler own.one is resumed\n" == cli("resume", "handler", "own.one").stdout
     later(inbox)
     assert "succeeded" == inbox.event(number)["status"]

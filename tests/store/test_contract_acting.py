@@ -169,6 +169,21 @@ def test_a_paused_handler_waits_and_its_siblings_run(store: SqliteStore) -> None
     assert [2, 1] == [each.event_id for each in take(store)[0]]
 
 
+def test_more_are_paused_than_are_looked_at_in_one_go(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is claimed, and what is behind them is found."""
+    monkeypatch.setattr("inbox.store.sqlite.pausing.AT_ONCE", 4)
+    for number in range(7):
+        routed(store, "m.f", key=f"a{number}", at=50.0 + number)
+    for number in range(6):
+        routed(store, "m.g", key=f"b{number}", at=55.0 + number)
+    store.acting.pause("handler", "m.f", **WHO)
+    taken, more = [], True
+    while more:
+        some, more = take(store, limit=3)
+        taken += [each.handler for each in some]
+    assert (["m.g"] * 6, [7]) == (taken, waits(store))
+
+
 def test_a_paused_source_waits_for_each_of_its_pauses(store: SqliteStore) -> None:
     """What is of a paused source and for a paused handler waits for both; another source is not touched."""
     routed(store, "m.f", key="a", at=50.0)

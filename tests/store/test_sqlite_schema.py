@@ -17,6 +17,7 @@ from inbox.store.sqlite import schema
 from tests.store.stores import (
     HELD,
     SqliteStore,
+    acted,
     claimed,
     connection_of,
     event,
@@ -210,6 +211,20 @@ HOT: dict[str, tuple[str, Callable[[SqliteStore], Any]]] = {
     "heads": ("work", lambda store: store.work.heads(10)),
     "take": ("work", lambda store: store.work.take(Worker("w", lambda: "t3", 100.0, 100.0, 1.0), 1)),
     "give back": ("work", lambda store: store.work.give_back([HELD])),
+    "take beside a pause": (
+        "work",
+        lambda store: [store.work.take(Worker("w", lambda: "t4", 1e6, 1e6, 1.0), 1), store.acting.pauses()],
+    ),
+    "next step": ("acting", lambda store: store.acting.next(1.0)),
+    "step of a replay": ("acting", lambda store: acted(store, runs=[(1, "m.f", True), (3, "m.f", True)])),
+    "step of a cancel": ("acting", lambda store: acted(store, "cancel", events=[1, 2], handler="m.f")),
+    "step of an ignore": ("acting", lambda store: acted(store, "ignore", events=[1, 2])),
+    "free": (
+        "acting",
+        lambda store: [store.acting.resume("handler", "m.none", at=1.0, who="ann"), store.acting.free(10)],
+    ),
+    "anything left": ("acting", lambda store: store.acting.left()),
+    "pauses": ("acting", lambda store: store.acting.pauses()),
     "route": ("work", lambda store: store.work.route(2, {"m.f": True}, 100.0)),
     "claim": ("work", lambda store: store.work.claim(2, token="t2", worker="w", at=100.0, lease=1.0)),
     "rescue": ("work", lambda store: store.work.claim(1, token="t2", worker="w", at=500.0, lease=1.0)),
@@ -245,6 +260,8 @@ def test_hot_statement_scans_no_large_table(tmp_path: Path, name: str) -> None:
     claimed(store, routed(store, "m.f", "m.g")[0])
     for key in ("k2", "k3"):
         store.inlet.add_event(event(key))
+    for kind, number in (("handler", 1), ("source", 2)):
+        store.acting.pause(kind, "m.none", at=float(number), who="ann", why="")  # type: ignore[arg-type]
     connection = connection_of(getattr(store, role)).database.conn
     statements: list[str] = []
     connection.set_trace_callback(statements.append)

@@ -83,15 +83,18 @@ FROM pauses WHERE ended_at IS NULL OR freed = 0 ORDER BY id
 """
 
 
-def set_aside(connection: sqlite3.Connection, who: Worker) -> bool:
-    """Set aside what is due and paused, in the open transaction; return whether there was any."""
+def set_aside(connection: sqlite3.Connection, who: Worker) -> int:
+    """Set aside what is paused of the next AT_ONCE that are due, in the open transaction, and return the number.
+
+    So of what is due then, only the first AT_ONCE less that number are known not to be paused.
+    """
     if connection.execute(_OPEN).fetchone() is None:
-        return False
+        return 0
     left = connection.execute(_LEFT, {"at": who.at, "steady": who.steady}).fetchall()
     for row in left:
         crashed = connection.execute(CRASHED, (who.at, row["id"])).rowcount
         tally_rescue(connection, row["handler"], crashed, who.at)
-    return connection.execute(_ASIDE, {"at": who.at, "limit": AT_ONCE}).rowcount + len(left) > 0
+    return connection.execute(_ASIDE, {"at": who.at, "limit": AT_ONCE}).rowcount
 
 
 def begin(connection: sqlite3.Connection, values: dict[str, Any]) -> bool:

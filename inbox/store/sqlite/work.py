@@ -9,11 +9,11 @@ from inbox.errors import Erased, Unreadable
 from inbox.models import Claimed, HandlerSpec
 from inbox.store.base import Finished, Outcome
 from inbox.store.routing import Head, Worker
+from inbox.store.sqlite import pausing
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, count_attempt, minute_of, tally, tally_rescue
 from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import encodable, note_failure, remember, remembered
-from inbox.store.sqlite.pausing import CRASHED, set_aside
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 # Only the first of several routers finds the event still "received".
@@ -142,11 +142,11 @@ class SqliteWork:
         if not self._connection.rows(_NEXT, values):
             return [], False
         with self._courtesy.write() as connection:
-            aside = set_aside(connection, worker)
-            due = connection.execute(_NEXT, values).fetchall()
+            aside = pausing.set_aside(connection, worker)
+            due = connection.execute(_NEXT, values).fetchall()[: pausing.AT_ONCE - aside]
             fresh = list(takewhile(lambda row: row["attempts"] == 0, due))[:limit] or due[:1]
             claims = [_claim(connection, row["id"], worker, self._sealer, together=len(fresh) > 1) for row in fresh]
-        return [claimed for claimed in claims if claimed is not None], aside or len(due) > len(fresh)
+        return [claimed for claimed in claims if claimed is not None], aside > 0 or len(due) > len(fresh)
 
     def give_back(self, claimed: Collection[Claimed]) -> None:
         """See Work. Atomic: one transaction."""
@@ -221,7 +221,7 @@ def _claim(
     if row is None:
         return None
     if row["attempts"] > 1:
-        crashed = connection.execute(CRASHED, (who.at, delivery_id)).rowcount
+        crashed = connection.execute(pausing.CRASHED, (who.at, delivery_id)).rowcount
         tally_rescue(connection, row["handler"], crashed, who.at)
     run = (delivery_id, row["attempts"], token, who.name, who.at, together, row["event_id"])
     connection.execute(_ATTEMPT, run)
