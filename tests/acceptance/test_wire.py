@@ -146,7 +146,7 @@ def refused(log: str) -> int:
 
 
 def test_ends_of_a_connection(serving: Place) -> None:
-    """Who closes his half and gets no answer sends again, and it is stored; HTTP/1.0 sees the end; who asks may go on."""
+    """Who closes his half and gets no answer sends again, and it is stored; HTTP/1.0 sees its end; who asks goes on."""
     line = b"Roomz-Signature: " + signature(serving, BODY)
     length = b"Content-Length: %d" % len(BODY)
     whole = head(b"/in/roomz", line, length) + BODY
