@@ -19,7 +19,8 @@
     ├── SearchUnavailable     text cannot be searched for, or not everywhere where it must be
     ├── InTheWay              something that would be overwritten, or somebody who works on it
     ├── Unreadable            something sealed that does not open, or has been changed
-    │   └── KeyMissing        the key is not set, or not in the file of data keys
+    │   └── KeyMissing        the key is not in the file of data keys, or
+    │       └── KeyNotSet     not in the settings
     ├── NotFound              an event, handler or delivery that was asked for by name
     │   └── Erased            an event whose content its owner has destroyed
     ├── Retry                 raised by a handler: run me again later
@@ -69,6 +70,11 @@ class Refused(InboxError):
         self.diagnosis = str(self)
         self.told: dict[str, object] = {}  # what the log says of it besides
 
+    @property
+    def outline(self) -> str:
+        """The diagnosis for the log, which never quotes a body."""
+        return self.diagnosis
+
 
 class UnknownSource(Refused):
     """No source with this name is configured."""
@@ -102,6 +108,11 @@ class Incomplete(Refused):
 
     code = "incomplete_body"
 
+    @property
+    def outline(self) -> str:
+        """See Refused."""
+        return str(type(self).__doc__)
+
 
 class TooSlow(Refused):
     """The body did not come in time."""
@@ -127,6 +138,11 @@ class Malformed(Refused):
 
     code = "malformed"
 
+    @property
+    def outline(self) -> str:
+        """See Refused; `inbox refusals` has what is wrong with it."""
+        return str(type(self).__doc__)
+
 
 class Invalid(Refused):
     """The payload does not match its schema."""
@@ -136,6 +152,11 @@ class Invalid(Refused):
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(str(violation) for violation in violations))
+
+    @property
+    def outline(self) -> str:
+        """See Refused; what it is that the schema does not allow there is quoted by `inbox refusals` only."""
+        return f"it does not match its schema in {len(self.violations)} places"
 
 
 class StoreError(InboxError):
@@ -180,6 +201,10 @@ class Unreadable(InboxError):
 
 class KeyMissing(Unreadable):
     """It is sealed, and the key that opens it is not there."""
+
+
+class KeyNotSet(KeyMissing):
+    """It is sealed, and the master key that is needed is not in inbox.seal_key."""
 
 
 class Retry(InboxError):

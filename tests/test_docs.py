@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
@@ -109,9 +110,9 @@ def test_links_lead_somewhere() -> None:
 
 def block(name: str) -> str:
     """Return the code of a marked block of the README."""
-    found = re.search(rf"<!-- tour:{name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    found = re.search(rf"<!-- tour:{name} -->\n *```\w+\n(.*?) *```", README, re.DOTALL)
     assert found is not None, name
-    return found[1]
+    return dedent(found[1])
 
 
 def shell(place: Place, script: str) -> str:
@@ -141,6 +142,32 @@ def test_the_tour_works(place: Place) -> None:
     assert "somebody broke this" in paused(place, "broken", "dead")
     restart(place, block("handler").replace('raise RuntimeError("somebody broke this")', 'return "hello"'))
     assert "the handler is repaired" in paused(place, "replay", "succeeded")
+
+
+STEPS = ("machine", "deploy", "senders", "alarms", "prune", "copies", "reload")
+
+
+def test_preparing_for_production_works(place: Place) -> None:
+    """Every step but the torture, which has its own tests, does what the text around it says, on a sealed inbox."""
+    path = place.folder / "inbox.toml"
+    path.write_text(
+        path.read_text()
+        .replace("[inbox]\n", '[inbox]\nseal_key = ["env:INBOX_SEAL_KEY"]\n', 1)
+        .replace("[server]\n", "[server]\ntrusted_proxies = 1\n", 1)
+        .replace("[alarms]\n", '[alarms]\ncommand = ["tee", "told.txt"]\n', 1)
+    )
+    place.configure()
+    shell(place, block("seal"))
+    place.start()
+    said = {name: shell(place, block(name)) for name in STEPS}
+    assert "roomz" in said["copies"]
+    assert "copies/keys.db: 1 data keys" in said["copies"]
+    assert ["Caddyfile", "inbox.service", "inbox.socket", "inbox-rules.yml", "told.txt"] == [
+        name
+        for name in ("Caddyfile", "inbox.service", "inbox.socket", "inbox-rules.yml", "told.txt")
+        if (place.folder / name).stat().st_size > 0
+    ]
+    assert "take it over" in said["reload"]
 
 
 def restart(place: Place, code: str) -> None:

@@ -50,6 +50,8 @@ def restore(file: Path) -> None:
     database = runtime.settings.database
     with _bar() as tell:
         found = sqlite.restore(file, database, at=runtime.clock(), tell=tell, sealer=runtime.sealer)
+    if found.plain and runtime.sealer.on:
+        click.echo(f"{found.plain} bodies in it are not sealed: `inbox reseal --plain` seals them", err=True)
     erased = runtime.erasing.reapply(runtime.clock(), user()) if runtime.sealer.on else 0
     runtime.queue.sweep()
     unrouted, waiting = runtime.archive.count(Filter(status="received")), sum(runtime.archive.backlog().values())
@@ -63,7 +65,7 @@ def restore(file: Path) -> None:
 def _warn(found: Contents) -> None:
     """Say what could be checked for being there only."""
     if found.unopened:
-        click.echo(f"{found.unopened} sealed bodies in it were not opened: there is no key for them here", err=True)
+        click.echo(f"{found.unopened} bodies in it were not opened: there is no key for them here", err=True)
 
 
 def _said(found: Contents) -> str:

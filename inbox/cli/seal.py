@@ -9,10 +9,15 @@ import click
 from inbox.cli.opened import opened
 from inbox.cli.replay import user
 from inbox.cli.tables import as_json, console, dump, instant, table
-from inbox.errors import ConfigError, NotFound
+from inbox.errors import ConfigError, NotFound, StoreUnavailable
 from inbox.runtime import Runtime
 from inbox.store.sqlite import reseal as resealing
 from inbox.store.sqlite.erase import Erasure
+
+_LINGERS = (
+    "what was overwritten is still in the log of the database or of its keys, because somebody reads there, such as a "
+    "backup: run `inbox reseal` when he has ended"
+)
 
 
 @click.command()
@@ -34,6 +39,8 @@ def reseal(plain: bool, sweep: int | None) -> None:
         before = runtime.clock() - timedelta(days=sweep).total_seconds()
         click.echo(f"{resealing.sweep(connection, sealer, before)} data keys without a body were forgotten")
     click.echo(_needed(runtime))
+    if not resealing.tidy(connection, sealer):
+        raise StoreUnavailable(_LINGERS)
 
 
 def _counted(what: str, steps: Iterator[int]) -> int:
@@ -89,8 +96,12 @@ def erase(ids: tuple[int, ...], subject: str | None, source: str | None, why: st
         click.confirm(f"Destroy what {len(found)} events said?", abort=True, err=True)
     entry = erasing.begin(at=runtime.clock(), who=user(), why=why, selection=selection)
     pages = [found[start : start + 100] for start in range(0, len(found), 100)]
-    _report(sum((erasing.erase(page, entry, runtime.clock()) for page in pages), Erasure()))
-    erasing.tidy()
+    done = sum((erasing.erase(page, entry, runtime.clock()) for page in pages), Erasure())
+    if not (tidied := erasing.tidy()):
+        click.echo(f"inbox: {_LINGERS}", err=True)
+    _report(done)
+    if not tidied:
+        raise click.exceptions.Exit(1)
 
 
 def _about(runtime: Runtime, source: str, subject: str) -> list[int]:

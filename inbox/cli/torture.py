@@ -29,16 +29,20 @@ from inbox.torture.run import Progress as Step
     type=click.Path(file_okay=False, path_type=Path),
     help="Empty folder on the disk that is to be tried, removed afterwards; default: a new one in this folder.",
 )
+@click.option("--sealed", is_flag=True, help="Seal what is stored, with a key of its own.")
 @click.option("--keep", is_flag=True, help="Keep the folder; it is kept anyway if something is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(minutes: float, seed: int | None, rate: float, folder: Path | None, keep: bool, as_json: bool) -> None:
+def command(
+    minutes: float, seed: int | None, rate: float, folder: Path | None, sealed: bool, keep: bool, as_json: bool
+) -> None:
     """Run an inbox in a scratch folder, send, kill -9 at random, and check that nothing is lost; exit 1 if anything is.
 
     Your own inbox is not touched. Receiver and worker are killed and stopped at random moments and the queue is
     deleted, while signed events, copies and conflicts come in. In the end every acknowledged event must be stored and
     handled, and none handled twice unless a process was disturbed in the middle of it.
     """
-    plan = Plan(_empty(folder), minutes * 60, secrets.randbelow(1_000_000) if seed is None else seed, rate)
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    plan = Plan(_empty(folder), minutes * 60, seed, rate, sealed)
     kept = True
     try:
         with _shown(plan, quiet=as_json) as watch:

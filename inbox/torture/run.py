@@ -39,12 +39,16 @@ STALL = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """How long (seconds of faults), in which empty folder, how fast (requests per second), and the seed of it all."""
+    """How long (seconds of faults), in which empty folder, how fast (requests per second), and the seed of it all.
+
+    And whether what is stored is sealed.
+    """
 
     folder: Path
     seconds: float
     seed: int
     rate: float
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ Watch = Callable[[Progress], None]
 
 def torture(plan: Plan, *, clock: Callable[[], float], watch: Watch = lambda progress: None) -> Report:
     """Do all of it and return the report. Raises InboxError if the inbox does not even start."""
-    began, scratch, inbox = time.monotonic(), make(plan.folder), Inbox(plan.folder)
+    began, scratch, inbox = time.monotonic(), make(plan.folder, sealed=plan.sealed), Inbox(plan.folder)
     try:
         _start(inbox, scratch)
         with _journals(plan.folder) as (client, journal):

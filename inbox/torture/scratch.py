@@ -21,6 +21,10 @@ HANDLERS: Mapping[str, frozenset[str]] = {
 }
 """Which handlers each source's events have to go through."""
 
+_SEALED = """
+[inbox]
+seal_key = ["file:seal"]
+"""
 _SETTINGS = """
 [server]
 port = {port}
@@ -73,10 +77,12 @@ class Scratch:
         return GenericHmac(secrets=(Secret(secrets.token_hex(16)),), header="X-Signature")
 
 
-def make(folder: Path) -> Scratch:
+def make(folder: Path, *, sealed: bool = False) -> Scratch:
     """Lay an inbox down in an empty folder; nothing runs yet."""
     secret, port = secrets.token_hex(16), _free_port()
-    (folder / FILE).write_text(_SETTINGS.format(port=port, lease=LEASE), "utf-8")
+    (folder / FILE).write_text((_SEALED if sealed else "") + _SETTINGS.format(port=port, lease=LEASE), "utf-8")
+    if sealed:
+        (folder / "seal").write_text(secrets.token_hex(32), "utf-8")
     (folder / "secret").write_text(secret, "utf-8")
     (folder / "schemas").mkdir()
     (folder / "handlers").mkdir()

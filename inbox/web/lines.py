@@ -49,7 +49,7 @@ class Lines:
         """Tell of a request that was not stored."""
         fields = {"request": request.id, "source": source, "remote": request.remote, "status": status}
         if isinstance(error, Refused):
-            fields |= {**error.told, "code": error.code, "diagnosis": error.diagnosis}
+            fields |= {**error.told, "code": error.code, "diagnosis": error.outline}
             if self._may("request.refused", str(fields["source"])):
                 log.warning("request.refused", **fields, ms=_since(begun))
         elif isinstance(error, StoreError) and self._may("store.unavailable", source):

@@ -82,6 +82,12 @@ class Place:
         text = text.replace("[server]\n", f"[server]\nport = {self.port}\n{server}\n")
         path.write_text(text.replace("[worker]\n", f"[worker]\n{worker}\n"))
 
+    def seal(self, key: str = "") -> None:
+        """Set a key with which what is stored is sealed."""
+        (self.folder / "seal").write_text(key or secrets.token_hex(32))
+        path = self.folder / "inbox.toml"
+        path.write_text(path.read_text().replace("[inbox]\n", '[inbox]\nseal_key = ["file:seal"]\n', 1))
+
     def handler(self, name: str, code: str) -> None:
         """Write a handler file."""
         (self.folder / "handlers" / f"{name}.py").write_text(code)

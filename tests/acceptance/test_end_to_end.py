@@ -65,9 +65,10 @@ def test_a_wrong_signature_is_401_and_stores_nothing(place: Place, tmp_path: Pat
 
 
 def test_a_second_copy_runs_nothing(place: Place) -> None:
-    """The same event again is a duplicate: answered 200, counted, not run."""
+    """The same event again is a duplicate: answered 200, counted, not run; also where everything is sealed."""
     place.only_handler("count", COUNTING)
     place.configure()
+    place.seal()
     place.start()
     body = json.dumps({"id": "one", "type": "t", "timestamp": "2026-01-01T00:00:00Z", "data": {}}).encode()
     answers = place.send("roomz", 3, body=body)

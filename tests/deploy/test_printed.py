@@ -170,13 +170,14 @@ def test_the_units_are_what_systemd_understands(folder: Path, cli: Cli) -> None:
 
 
 def test_a_service_may_write_its_data_and_not_its_code(folder: Path) -> None:
-    """Database, queue and working folder; but handlers, schemas and settings stay as they are."""
+    """Database, queue, data keys and working folder; but handlers, schemas and settings stay as they are."""
     (folder / "inbox.toml").write_text(
-        '[inbox]\ndatabase = "sqlite:////var/lib/inbox/inbox.db"\n[server]\nport = 443\n'
+        '[inbox]\ndatabase = "sqlite:////var/lib/inbox/inbox.db"\nkeys = "/var/lib/keys/keys.db"\n'
+        'seal_key = ["env:SEAL"]\n[server]\nport = 443\n'
     )
     python = Path("/opt/inbox/bin/python")
-    text = unit.service(load(folder / "inbox.toml", {}), python, Path("/usr"), user="hooks")
-    assert ["/var/lib/inbox", str(folder)] == re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
+    text = unit.service(load(folder / "inbox.toml", {"SEAL": "11" * 32}), python, Path("/usr"), user="hooks")
+    assert ["/var/lib/inbox", str(folder), "/var/lib/keys"] == re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
     kept = [str(folder / name) for name in ("inbox.toml", "handlers", "schemas")]
     assert kept == re.findall(r"^ReadOnlyPaths=(.*)$", text, re.MULTILINE)
     assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in text

@@ -96,10 +96,11 @@ def sample(number: int) -> dict[str, object]:
     return {"id": str(uuid.uuid4()), "type": "t", "timestamp": "2026-01-01T00:00:00Z", "data": {"padding": padding}}
 
 
-def record(folder: Path, events: int, *, weakened: str = "") -> Traced:
+def record(folder: Path, events: int, *, weakened: str = "", seal_key: str = "") -> Traced:
     """Record a receiver from its first start; unless weakened, then receiver and worker together on the same data.
 
-    `weakened` is the level of `PRAGMA synchronous` that every connection is given instead of its own.
+    `weakened` is the level of `PRAGMA synchronous` that every connection is given instead of its own. With a `seal_key`
+    there is no worker either.
     """
     (folder / "place").mkdir()
     traced = Traced(Place(folder / "place"), folder / "strace.log")
@@ -108,13 +109,15 @@ def record(folder: Path, events: int, *, weakened: str = "") -> Traced:
         worker="lease = 1.0", sources='[sources.roomz]\nprovider = "roomz"\nsecrets = ["env:ROOMZ_WEBHOOK_SECRET"]\n'
     )
     place.only_handler("own", HANDLER)
+    if seal_key:
+        place.seal(seal_key)
     if weakened:
         (place.folder / "sitecustomize.py").write_text(WEAKENED.format(level=weakened))
         place.environment["PYTHONPATH"] = str(place.folder)
     try:
         with traced.running("serve"):
             traced.send(events)
-        if not weakened:
+        if not weakened and not seal_key:
             with traced.running("run"):
                 traced.send(events)
                 done = 2 * events

@@ -23,7 +23,7 @@ from inbox.store.base import Outcome
 from inbox.store.sqlite import Sealer, cipher
 from inbox.store.sqlite.erase import Erasure
 from inbox.store.sqlite.keys import KeyFile
-from inbox.store.sqlite.reseal import rewrap, seal_plain, sweep
+from inbox.store.sqlite.reseal import rewrap, seal_plain, sweep, tidy
 from tests.store.stores import SqliteStore, event, held, invalid, refusal
 from tests.store.test_sqlite_schema import run
 
@@ -55,7 +55,9 @@ class Store(SqliteStore):
     def erase(self, *ids: int) -> Erasure:
         """Erase events as the command does."""
         erasing = self.erasing
-        return erasing.erase(ids, erasing.begin(at=500.0, who="me", why="asked", selection="{}"), 500.0)
+        done = erasing.erase(ids, erasing.begin(at=500.0, who="me", why="asked", selection="{}"), 500.0)
+        erasing.tidy()
+        return done
 
     def close(self) -> None:
         super().close()
@@ -282,6 +284,7 @@ def test_what_was_there_before_the_key_is_sealed_on_demand(make: Make, tmp_path:
     connection = sqlite.open_sealed(store.path, store.sealer)
     steps = seal_plain(connection, store.sealer, lambda source, request: "zappa@example.com", 9.0, lambda seconds: None)
     assert 4 == sum(steps)
+    assert tidy(connection, store.sealer)
     connection.close()
     assert [] == found(tmp_path, b"zappa", b"192.0.2.77", b"is not text")
     assert [PRIVATE] * 3 == [store.archive.request(number) for number in (1, 2, 3)]

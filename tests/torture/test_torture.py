@@ -16,7 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inbox.cli import main
+from inbox.config import load
 from inbox.errors import InboxError
+from inbox.runtime import Runtime
+from inbox.store.base import Filter
 from inbox.torture import run, scratch
 from inbox.torture.evidence import Evidence, gather
 from inbox.torture.journal import Answer
@@ -57,6 +60,22 @@ def test_a_short_torture_breaks_nothing(tmp_path: Path) -> None:
     assert report["acknowledged"] <= report["stored"]
     assert min(report[name] for name in ("acknowledged", "copies", "conflicts", "forged", "handled")) > 0
     assert (None, []) == (report["folder"], list(tmp_path.iterdir()))
+
+
+def test_a_short_torture_of_a_sealed_inbox_breaks_nothing(tmp_path: Path) -> None:
+    """In the end every body opens, and none of it is in any file but those that its handlers and senders write."""
+    report = json.loads(
+        command("--minutes", "0.05", "--seed", "7", "--sealed", "--keep", "--folder", "s", "--json").stdout
+    )
+    assert [] == report["breaches"]
+    assert min(report["acknowledged"], report["handled"], sum(report["kills"].values())) > 0
+    runtime = Runtime(load(tmp_path / "s" / "inbox.toml"))
+    rows = runtime.archive.events(Filter(), 10_000)
+    bodies = [runtime.archive.request(row["id"]).body for row in rows]
+    runtime.close()
+    assert report["stored"] == len(bodies)
+    files = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*.db*"))
+    assert [] == [body for body in bodies if body in files]
 
 
 def test_one_lost_event_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from inbox.testing import SECRET, Inbox
 from inbox.web import create_app
 from inbox.web.lines import A_SECOND, Lines
 
+SAMPLE = {"id": "one", "type": "workspace.presence.changed", "timestamp": "2026-01-01T00:00:00Z"}
 HANDLER = "from inbox import handles\n@handles('*')\ndef count(event): return event.request.id\n"
 
 
@@ -23,6 +24,7 @@ def inbox(tmp_path: Path, handlers: Path) -> Iterator[Inbox]:
     (handlers / "own.py").write_text(HANDLER)
     sources: dict[str, dict[str, Any]] = {
         "roomz": {"provider": "roomz"},
+        "strict": {"provider": "roomz", "on_invalid": "reject"},
         "hold": {"provider": "roomz", "on_unverified": "hold"},
     }
     with Inbox(tmp_path, handlers=handlers, sources=sources) as made:
@@ -71,6 +73,18 @@ def test_the_line_of_a_refusal_says_everything(client: FlaskClient, inbox: Inbox
     assert ("roomz", 401, "not_authentic", "mismatch", 2, "127.0.0.1", row["diagnosis"]) == tuple(
         line[name] for name in ("source", "status", "code", "reason", "size", "remote", "diagnosis")
     )
+
+
+def test_the_line_of_a_payload_that_is_wrong_does_not_quote_it(
+    client: FlaskClient, inbox: Inbox, logs: list[Any]
+) -> None:
+    """The owner reads in `inbox refusals` what is wrong; the log has no part of a body."""
+    wrong = {**SAMPLE, "data": {"workspaceId": "w", "presenceStatus": ["Zappa"]}}
+    for request in (inbox.signed("strict", wrong), inbox.signed("strict", b'{"Zappa": 1, "Zappa": 2}')):
+        assert post(client, request, "strict").status_code in (400, 422)
+    told = [row["diagnosis"] for row in inbox.runtime.archive.refusals(None, 10)]
+    assert [True, True] == ["Zappa" in text for text in told]
+    assert "Zappa" not in repr(logs)
 
 
 def test_the_id_is_ours(client: FlaskClient, inbox: Inbox) -> None:

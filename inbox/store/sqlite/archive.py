@@ -14,7 +14,10 @@ from inbox.store.sqlite.handlers import remembered
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.work import make_delivery, settle
 
-_BODY = "SELECT method, path, query, headers, remote, body, seal FROM bodies WHERE event_id = ?"
+_BODY = """
+SELECT source, key, method, path, query, headers, remote, body, seal
+FROM bodies JOIN events ON events.id = event_id WHERE event_id = ?
+"""
 _DELIVERIES = """
 SELECT id, handler, replay_id, status, attempts, crashes, worker, lease_until, due_at, created_at, finished_at, value,
        error, paused_by

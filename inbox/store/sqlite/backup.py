@@ -33,7 +33,7 @@ _BESIDE = ("-wal", "-journal")
 """What SQLite would take for the log of whatever database lies beside it."""
 
 _BODIES = """
-SELECT events.id, content_digest, method, path, query, headers, remote, body, {seal} AS seal
+SELECT events.id, source, key, content_digest, method, path, query, headers, remote, body, {seal} AS seal
 FROM bodies JOIN events ON events.id = event_id ORDER BY event_id
 """
 _BODILESS = "SELECT count(*) FROM events WHERE {which} id NOT IN (SELECT event_id FROM bodies)"
@@ -56,13 +56,15 @@ WHERE result = 'running'
 class Contents:
     """What is in a copy: rows by table, the newest event's id and time of receipt, and the size in bytes.
 
-    `unopened` is how many sealed bodies were not read, because there is no key for them.
+    `unopened` is how many sealed bodies were not read, because there is no key for them; `plain` how many are not
+    sealed.
     """
 
     rows: Mapping[str, int]
     newest: tuple[int, float] | None
     size: int
     unopened: int = 0
+    plain: int = 0
 
 
 def back_up(
@@ -95,7 +97,9 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Seal
         _refuse_to_overwrite(database, "", *_BESIDE, hint="move it away first, with its -wal")
         with _named_when_done(database, replace=False) as made:
             found = _copy(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell)
-            found = _verify(made, found, tell, sealer)
+            found = _verify(made, found, tell, sealer, older=True)
+        if found.plain and sealer.only:  # it is from before everything was sealed
+            sealer.keep_only(False)
         _let_wait(database, at)
     return found
 
@@ -169,9 +173,12 @@ def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0)
     return found
 
 
-def _verify(made: Path, expected: Contents, tell: Tell, sealer: Sealer) -> Contents:
-    """Read everything in the copy, and count the bodies that there is no key for. Raises StoreUnusable."""
-    unopened = 0
+def _verify(made: Path, expected: Contents, tell: Tell, sealer: Sealer, *, older: bool = False) -> Contents:
+    """Read everything in the copy, and count the bodies that there is no key for. Raises StoreUnusable.
+
+    One that may be `older` can be from before everything was sealed, unless it says otherwise.
+    """
+    unopened = plain = 0
     with translated(), closing(_reading(made, at_rest=True)) as copy:
         tell("checking", 0, 0)
         damage = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(3)")]
@@ -186,17 +193,24 @@ def _verify(made: Path, expected: Contents, tell: Tell, sealer: Sealer) -> Conte
         if missing := copy.execute(_BODILESS.format(which=which)).fetchone()[0]:
             raise StoreUnusable(f"{missing} events of the copy have no body")
         seal = "seal" if any(row["name"] == "seal" for row in copy.execute("PRAGMA table_info(bodies)")) else "NULL"
+        may = older and not _sealed_only(copy)
         for number, row in enumerate(copy.execute(_BODIES.format(seal=seal))):
-            unopened += not _opens(row, sealer)
+            unopened += not _opens(row, sealer, plain=may)
+            plain += row["seal"] is None
             if number % 256 == 0:
                 tell("reading", number, expected.rows["bodies"])
-    return replace(expected, unopened=unopened)
+    return replace(expected, unopened=unopened, plain=plain)
 
 
-def _opens(row: sqlite3.Row, sealer: Sealer) -> bool:
+def _sealed_only(copy: sqlite3.Connection) -> bool:
+    known = any(row["name"] == "sealed_only" for row in copy.execute("PRAGMA table_info(seal)"))
+    return known and copy.execute("SELECT 1 FROM seal WHERE sealed_only").fetchone() is not None
+
+
+def _opens(row: sqlite3.Row, sealer: Sealer, *, plain: bool) -> bool:
     """Tell whether there is a key for a body. Raises StoreUnusable if it is not the one that was received."""
     try:
-        whole = content_digest(sealer.open(row["id"], row)) == bytes(row["content_digest"])
+        whole = content_digest(sealer.open(row["id"], row, plain=plain)) == bytes(row["content_digest"])
     except Erased:
         return True
     except KeyMissing:

@@ -7,6 +7,7 @@ import binascii
 import os
 from base64 import b64decode
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -84,9 +85,10 @@ def derived(key: bytes, info: bytes) -> bytes:
 
 
 def subject(key: bytes, source: str, value: str) -> bytes:
-    """Return the keyed hash of a subject; case and white space around it do not matter."""
+    """Return the keyed hash of a subject; case, white space around it and how accents are composed do not matter."""
     digest = HMAC(key, SHA256())
-    digest.update(f"{source}\0{value.strip().casefold()}".encode("utf-8", "surrogatepass"))
+    written = normalize("NFKC", normalize("NFKC", value.strip()).casefold())
+    digest.update(f"{source}\0{written}".encode("utf-8", "surrogatepass"))
     return digest.finalize()
 
 

@@ -123,6 +123,19 @@ class Connection:
             connection = self.database.conn
             return _until_free(lambda: connection.execute(sql, parameters).fetchall(), self._patience)
 
+    def empty_log(self, patience: float | None = None) -> bool:
+        """Bring the log into the database and empty it, for it has what was overwritten; tell whether that was done.
+
+        Somebody who reads, such as a backup, is in the way; nobody else who writes is kept waiting for him.
+        """
+        end = time.monotonic() + (self._patience if patience is None else patience)
+        while True:
+            with self._lock, translated(), self._turn.taken(self._patience):
+                ((busy, *_),) = self.database.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if not busy or time.monotonic() >= end:
+                return not busy
+            time.sleep(10 * _POLL)
+
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
         with self._lock:

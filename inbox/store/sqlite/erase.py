@@ -1,7 +1,7 @@
 """Events → their keys only: what they said is destroyed here, and in every copy of the database that was sealed.
 
 First the data keys go, in their own file, then the rows; what a crash leaves in between is done by `reapply`, which
-also erases again what an older copy of the database brought back.
+also erases again what an older copy of the database, or of the file of keys, brought back.
 """
 
 import json
@@ -51,6 +51,7 @@ WHERE event_id {_THESE} AND status IN ('pending', 'running', 'retrying', 'parked
     f"UPDATE deliveries SET value = NULL, error = '' WHERE event_id {_THESE}",
 )
 _SETTLED = f"SELECT id FROM events WHERE id {_THESE} AND status = 'processing'"
+_ERASED = "SELECT id FROM events WHERE erased_at IS NOT NULL AND id > ? ORDER BY id LIMIT ?"
 _BROUGHT_BACK = "SELECT event_id, seal FROM bodies WHERE event_id IN (SELECT value FROM json_each(?))"
 
 
@@ -108,9 +109,24 @@ class SqliteErasing:
             raw.execute("UPDATE erasures SET events = events + ? WHERE id = ?", (len(ids), entry))
 
     def reapply(self, at: float, who: str) -> int:
-        """Erase again what was erased and is there, as in an older copy of the database; return how many events."""
+        """Erase again what was erased and is there, as in an older copy of the database; return how many events.
+
+        An older copy of the file of keys has keys of what was erased in the database: they go, too.
+        """
         if self._sealer.keys is None:
             return 0
+        if done := self._erase_brought_back(at, who) + self._destroy_brought_back(at):
+            self.tidy()
+        return done
+
+    def _destroy_brought_back(self, at: float) -> int:
+        after, found = 0, 0
+        while ids := [row["id"] for row in self._connection.rows(_ERASED, (after, STEP))]:
+            after, found = ids[-1], found + self._sealer.destroy(ids, at)
+        return found
+
+    def _erase_brought_back(self, at: float, who: str) -> int:
+        assert self._sealer.keys is not None
         after, found = 0, 0
         while page := self._sealer.keys.erased(after, STEP):
             after = page[-1].id
@@ -124,9 +140,10 @@ class SqliteErasing:
             found += len(ids)
         return found
 
-    def tidy(self) -> None:
-        """Empty the database's log, which has what was overwritten, unless somebody reads it now."""
-        self._connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    def tidy(self) -> bool:
+        """Empty the logs of the keys and the database, which have what was overwritten; tell whether that was done."""
+        settled = self._sealer.keys is None or self._sealer.keys.settle()
+        return self._connection.empty_log() and settled
 
     def erasures(self, limit: int) -> list[dict[str, Any]]:
         """Return who erased what, and why, the latest first."""

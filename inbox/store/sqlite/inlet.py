@@ -120,7 +120,7 @@ class SqliteInlet:
     def _write(self, items: Sequence[Item]) -> list[Stored | bool]:
         self._space(sum(map(_size, items)))
         begun = time.perf_counter()
-        with self._connection.write() as connection, self._sealer.batch() as seal:
+        with self._connection.write() as connection, self._sealer.batch(connection) as seal:
             together = [item for item in items if isinstance(item, NewEvent) and _is_plain(item)]
             stored = _put_together(connection, together, seal) if len(together) > 1 else {}
             results = [

@@ -82,7 +82,13 @@ class KeyFile:
         return self._connection
 
     def make(self, store: bytes, master: str, wrapped: bytes) -> None:
-        """Make the file, or what is missing in it; a store that it has stays. Atomic: one transaction."""
+        """Make the file, or what is missing in it; a store that it has stays. Atomic: one transaction.
+
+        Raises StoreUnusable, and changes nothing, if it is another program's database.
+        """
+        names = {row["name"] for row in self._connection.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if names and not {"store", "keys"} <= names:
+            raise StoreUnusable(f"{self.path} is not the file of an inbox's keys: name a file of its own in inbox.keys")
         self._connection.use_wal()
         with self._connection.write() as raw:
             for statement in _TABLES.split(";"):
@@ -117,10 +123,14 @@ class KeyFile:
             _, master, _ = self.store()
         return {**found, master: found.get(master, 0) + 1}
 
-    def of_master(self, master: str, limit: int) -> list[Kept]:
-        """Return keys that a master key wraps."""
-        sql = "SELECT * FROM keys WHERE wrapped IS NOT NULL AND master = ? ORDER BY id LIMIT ?"
-        return [Kept(*row) for row in self.connection.rows(sql, (master, limit))]
+    def last(self) -> int:
+        """Return the id of the key that was made last, 0 if none was."""
+        return int(self.connection.rows(_LAST)[0]["last"])
+
+    def of_master(self, master: str, after: int, upto: int, limit: int) -> list[Kept]:
+        """Return keys with ids in between that a master key wraps."""
+        sql = "SELECT * FROM keys WHERE wrapped IS NOT NULL AND master = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+        return [Kept(*row) for row in self.connection.rows(sql, (master, after, upto, limit))]
 
     def rewrap(self, new: Sequence[Kept], old: str) -> None:
         """Give keys another wrapping, unless they were destroyed meanwhile. Atomic: one transaction."""
@@ -134,16 +144,13 @@ class KeyFile:
             raw.execute("UPDATE store SET master = ?, wrapped = ?", (master, wrapped))
 
     def destroy(self, events: Iterable[int], at: float) -> int:
-        """Destroy the keys of events, also in the log, and return how many; their rows say when. One transaction."""
+        """Destroy the keys of events, and return how many; their rows say when. One transaction; then `settle`."""
         with self.connection.write() as raw:
-            number = raw.executemany(_DESTROY, [(at, event_id) for event_id in events]).rowcount
-        self.settle()
-        return max(0, number)
+            return max(0, raw.executemany(_DESTROY, [(at, event_id) for event_id in events]).rowcount)
 
     def settle(self) -> bool:
-        """Empty the log, which has what was overwritten; tell whether that could be done now."""
-        ((busy, *_),) = self.connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        return not busy
+        """Empty the log, which has what was overwritten; tell whether that was done."""
+        return self.connection.empty_log()
 
     def erased(self, after: int, limit: int) -> list[Kept]:
         """Return keys with a larger id that were destroyed."""

@@ -41,8 +41,8 @@ def put_refusal(connection: sqlite3.Connection, refusal: Refusal, limits: tuple[
 
 def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_bytes: int, seal: Seal) -> None:
     """Keep the newest refusals of a source within both limits; the newest one always stays."""
-    headers, remote = seal.refusal(refusal)
-    size = len(headers) + len(refusal.diagnosis) + len(remote) + 100
+    headers, remote, diagnosis = seal.refusal(refusal)
+    size = len(headers) + len(diagnosis) + len(remote) + 100
     connection.execute(
         _INSERT_REFUSAL,
         (
@@ -50,7 +50,7 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
             refusal.at,
             refusal.code,
             refusal.reason,
-            refusal.diagnosis,
+            diagnosis,
             refusal.method,
             remote,
             headers,

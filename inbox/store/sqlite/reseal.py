@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from inbox.errors import KeyMissing, Unreadable
 from inbox.models import NewEvent, Refusal, Request
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.keys import KeyFile
+from inbox.store.sqlite.keys import Kept, KeyFile
 from inbox.store.sqlite.seal import Sealer
 from inbox.store.sqlite.sealed import MARK, Seal, stored_request
 
@@ -31,28 +32,41 @@ FROM bodies JOIN events ON events.id = event_id
 WHERE bodies.seal IS NULL AND event_id IN (SELECT value FROM json_each(?))
 """
 _ROWS = "SELECT * FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+_SEAL_REFUSAL = "UPDATE refusals SET headers = ?, remote = ?, diagnosis = ? WHERE id = ?"
 _SEAL = "SET method = ?, path = ?, query = ?, headers = ?, remote = ?, body = ?, seal = ?"
 
 
 def rewrap(sealer: Sealer, pause: Callable[[float], None] = time.sleep) -> Iterator[int]:
-    """Wrap every data key with the first master key, and yield how many were done at each step."""
+    """Wrap every data key that is there with the first master key, and yield how many were done at each step.
+
+    Those that a process which was not restarted makes meanwhile are left to the next time.
+    """
     keys, first = _keys(sealer), sealer.masters[0]
+    last = keys.last()
     _, master, wrapped = keys.store()
     if master != first.name:
         keys.rewrap_store(first.name, first.wrap(sealer.unwrapped(master, wrapped)))
         yield 1
     for old in [name for name in keys.masters() if name != first.name]:
-        while page := keys.of_master(old, STEP):
-            begun = time.monotonic()
-            new = [
-                key._replace(master=first.name, wrapped=first.wrap(sealer.unwrapped(old, key.wrapped)))
-                for key in page
-                if key.wrapped is not None
-            ]
+        after = 0
+        while page := keys.of_master(old, after, last, STEP):
+            after, begun = page[-1].id, time.monotonic()
+            new = [again for key in page if (again := _wrapped_again(sealer, key)) is not None]
             keys.rewrap(new, old)
             yield len(new)
             pause(3 * (time.monotonic() - begun))
-    keys.settle()
+
+
+def _wrapped_again(sealer: Sealer, key: Kept) -> Kept | None:
+    """Return a key wrapped with the first master key; None of one that is damaged, which keeps no other waiting."""
+    first = sealer.masters[0]
+    assert key.wrapped is not None
+    try:
+        return key._replace(master=first.name, wrapped=first.wrap(sealer.unwrapped(key.master, key.wrapped)))
+    except KeyMissing:
+        raise
+    except Unreadable:
+        return None
 
 
 def seal_plain(
@@ -62,16 +76,24 @@ def seal_plain(
     at: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[int]:
-    """Seal what was stored before there was a key, and yield how many rows were done at each step."""
+    """Seal what was stored before there was a key, and yield how many rows were done at each step.
+
+    From then on nothing is taken that is not sealed. Raises Unreadable for what is not and was put there since.
+    """
+    sealer.fence(connection)
     for table, sql in _PLAIN.items():
         after = 0
         while ids := [row["id"] for row in connection.rows(sql, (after, STEP // 4))]:
+            if table != "refusals" and sealer.only:
+                raise Unreadable(
+                    f"{table} {ids[0]} is not sealed, and everything in this inbox was: somebody else has put it there"
+                )
             after, begun = ids[-1], time.monotonic()
-            with connection.write() as raw, sealer.batch() as seal:
+            with connection.write() as raw, sealer.batch(raw) as seal:
                 _SEALING[table](raw, seal, json.dumps(ids), subject_of, at)
             yield len(ids)
             pause(3 * (time.monotonic() - begun))
-    connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    sealer.keep_only(True)
 
 
 def sweep(connection: Connection, sealer: Sealer, before: float) -> int:
@@ -86,8 +108,12 @@ def sweep(connection: Connection, sealer: Sealer, before: float) -> int:
         with connection.write() as raw:
             used = {row["seal"] for row in raw.execute(sql, (json.dumps([key.event_id for key in page]),))}
             number += keys.forget([key.id for key in page if key.id not in used])
-    keys.settle()
     return number
+
+
+def tidy(connection: Connection, sealer: Sealer) -> bool:
+    """Empty the logs, which have what was overwritten; tell whether that was done."""
+    return _keys(sealer).settle() and connection.empty_log()
 
 
 def _keys(sealer: Sealer) -> KeyFile:
@@ -122,7 +148,8 @@ def _seal_refusals(raw: sqlite3.Connection, seal: Seal, ids: str, subject_of: Su
         if not row["headers"].startswith(MARK):
             headers = tuple((name, value) for name, value in json.loads(row["headers"]))
             refusal = Refusal(row["source"], row["at"], "", "", "", row["method"], row["remote"], headers, None)
-            raw.execute("UPDATE refusals SET headers = ?, remote = ? WHERE id = ?", (*seal.refusal(refusal), row["id"]))
+            refusal = replace(refusal, diagnosis=row["diagnosis"])
+            raw.execute(_SEAL_REFUSAL, (*seal.refusal(refusal), row["id"]))
 
 
 _SEALING = {"bodies": _seal_bodies, "held": _seal_held, "refusals": _seal_refusals}

@@ -49,6 +49,7 @@ KNOWN = (
     "0011_search",
     "0012_admin",
     "0013_failures",
+    "0015_sealed_only",
 )
 
 
@@ -153,6 +154,13 @@ def _admin(database: Database) -> None:
 def _failures(database: Database) -> None:
     """Remember what failed: modules that have no handler yet, and the last attempt of each handler that did."""
     for statement in handlers.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0015_sealed_only")
+def _sealed_only(database: Database) -> None:
+    """Let an inbox be one in which everything is sealed, and find what was erased."""
+    for statement in sealed.ONLY.split(";"):
         database.conn.execute(statement)
 
 

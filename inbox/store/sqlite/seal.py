@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inbox.errors import ConfigError, Erased, InTheWay, KeyMissing, StoreUnusable, Unreadable
+from inbox.errors import (
+    ConfigError,
+    Erased,
+    InTheWay,
+    KeyMissing,
+    KeyNotSet,
+    StoreUnavailable,
+    StoreUnusable,
+    Unreadable,
+)
 from inbox.models import Request, Secret, iso
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.keys import WHERE, Damaged, KeyFile
@@ -25,7 +34,6 @@ from inbox.store.sqlite.sealed import (
     Seal,
     Sealed,
     bound_to,
-    bound_to_event,
     stored_request,
     unpacked,
 )
@@ -34,6 +42,12 @@ if TYPE_CHECKING:
     from inbox.store.sqlite.cipher import Master
 
 PLAIN = Plain()
+SECRET, ONLY = 32, b"all only"
+"""How long the secret of an inbox is, and what follows it, under the same wrapping, if nothing in it is unsealed."""
+
+_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM bodies UNION ALL SELECT 1 FROM held)"
+_ADOPT = "INSERT INTO seal (one, id, sealed_only) VALUES (1, ?, ?) ON CONFLICT (one) DO NOTHING"
+_FENCE = "UPDATE seal SET sealed_only = 1"
 
 
 class Sealer:
@@ -65,15 +79,48 @@ class Sealer:
             return
         if not rows:
             first = self.masters[0]
-            self.keys.make(os.urandom(16), first.name, first.wrap(os.urandom(32)))
+            self.keys.make(os.urandom(16), first.name, first.wrap(os.urandom(SECRET)))
         store, _, _ = self.keys.store()
         self.check_masters()
         _ = self.secrets()
-        with connection.write() if not rows else _nothing() as raw:
-            if raw is not None:
-                raw.execute("INSERT INTO seal (one, id) VALUES (1, ?) ON CONFLICT (one) DO NOTHING", (store,))
-        if connection.rows("SELECT id FROM seal")[0]["id"] != store:
+        if not rows:
+            self._adopt(connection, store)
+        (known,) = connection.rows("SELECT id, sealed_only FROM seal")
+        if known["id"] != store:
             raise StoreUnusable(f"{self.keys.path} belongs to another inbox: put the file of this one's keys there")
+        if self.only and not known["sealed_only"]:
+            self.fence(connection)
+
+    def _adopt(self, connection: Connection, store: bytes) -> None:
+        """Note in a database whose keys these are; one that is empty has only what is sealed from now on."""
+        with connection.write() as raw:
+            empty = bool(raw.execute(_EMPTY).fetchone()[0])
+            if raw.execute(_ADOPT, (store, empty)).rowcount < 1:
+                return
+            if self.only and not empty:
+                assert self.keys is not None
+                raise StoreUnusable(
+                    f"the database has what is not sealed, and {self.keys.path} is of an inbox in which everything is: "
+                    "put an older copy back with `inbox restore`; of another inbox, set inbox.keys to another name"
+                )
+            if empty:
+                self.keep_only(True)
+
+    @property
+    def only(self) -> bool:
+        """Tell whether everything in this inbox is sealed, so that what is not was put there by somebody else."""
+        return self.keys is not None and self.keys.path.exists() and self._secret()[SECRET:] == ONLY
+
+    def keep_only(self, only: bool) -> None:
+        """Note whether everything is sealed, where nobody can change it who has no master key."""
+        assert self.keys is not None
+        first = self.masters[0]
+        self.keys.rewrap_store(first.name, first.wrap(self._secret()[:SECRET] + (ONLY if only else b"")))
+
+    def fence(self, connection: Connection) -> None:
+        """Let no process write anything that is not sealed, not even one that runs since before there was a key."""
+        with connection.write() as raw:
+            raw.execute(_FENCE)
 
     def check_masters(self) -> None:
         """Raise ConfigError if a master key is not set that something is sealed with."""
@@ -88,48 +135,58 @@ class Sealer:
             )
 
     @contextmanager
-    def batch(self) -> Iterator[Seal]:
-        """Yield what seals in one transaction; its keys are on disk when the block has ended."""
+    def batch(self, raw: sqlite3.Connection) -> Iterator[Seal]:
+        """Yield what seals in one transaction; its keys are on disk when the block has ended.
+
+        Raises StoreUnavailable where everything is sealed, and there is no key.
+        """
         if self.keys is None:
+            if raw.execute("SELECT 1 FROM seal WHERE sealed_only").fetchone() is not None:
+                raise StoreUnavailable("the inbox has been sealed since this process started: restart or reload it")
             yield PLAIN
             return
         rows, subjects = self.secrets()
         with self.keys.adding() as (last, new):
             yield Sealed(self.masters[0], rows, subjects, last, new)
 
-    def open(self, event_id: int, row: sqlite3.Row) -> Request:
-        """Return the request of a row of bodies. Raises Erased and Unreadable."""
+    def open(self, event_id: int, row: sqlite3.Row, *, plain: bool = False) -> Request:
+        """Return the request of a row of bodies with source and key of its event. Raises Erased and Unreadable.
+
+        `plain` is to take what is not sealed also where everything should be.
+        """
         from inbox.store.sqlite import cipher
 
         if row["seal"] is None:
+            if not plain:
+                self._refuse_plain(f"the body of event {event_id}")
             return stored_request(row)
-        bound = bound_to_event(event_id, row["seal"])
+        bound = bound_to("bodies", event_id, row["seal"], row["source"], row["key"])
         try:
-            plain = cipher.open_sealed(self._data_key(event_id, row["seal"]), bytes(row["body"]), bound)
+            content = cipher.open_sealed(self._data_key(event_id, row["seal"]), bytes(row["body"]), bound)
         except Damaged:
             raise Unreadable(
                 f"the body of event {event_id} is not what was sealed there, or not with this key"
             ) from None
-        return unpacked(row["method"], plain)
+        return unpacked(row["method"], content)
 
     def open_held(self, row: sqlite3.Row) -> Request:
         """Return the request of a row of held. Raises Unreadable."""
         if row["seal"] is None:
+            self._refuse_plain(f"held request {row['id']}")
             return stored_request(row)
         bound = bound_to("held", row["source"], row["at"], row["method"])
         return unpacked(row["method"], self._open_row(bytes(row["body"]), bound, f"held request {row['id']}"))
 
     def open_refusal(self, row: sqlite3.Row) -> dict[str, Any]:
-        """Return headers and remote address of a row of refusals; a text in their place says why they do not open."""
+        """Return headers, address and diagnosis of a row of refusals; the address may say why they do not open."""
         if not row["headers"].startswith(MARK):
-            return {"headers": json.loads(row["headers"]), "remote": row["remote"]}
+            return {"headers": json.loads(row["headers"]), "remote": row["remote"], "diagnosis": row["diagnosis"]}
         bound = bound_to("refusals", row["source"], row["at"], row["method"])
         try:
             text = self._open_row(b64decode(row["headers"][len(MARK) :]), bound, f"refusal {row['id']}")
         except Unreadable as error:
-            return {"headers": [], "remote": f"({error})"}
-        headers, remote = json.loads(text)
-        return {"headers": headers, "remote": remote}
+            return {"headers": [], "remote": f"({error})", "diagnosis": ""}
+        return dict(zip(("headers", "remote", "diagnosis"), json.loads(text), strict=True))
 
     def masked(self, violations: str | None) -> str | None:
         """Return JSON text of violations as it may be kept."""
@@ -175,11 +232,11 @@ class Sealer:
                     return known.unwrap(wrapped)
                 except Damaged:
                     raise Unreadable(f"a key in the file of keys is damaged (wrapped by {master})") from None
-        raise KeyMissing(f"it is sealed with the key {master}, which is not in inbox.seal_key")
+        raise KeyNotSet(f"it is sealed with the key {master}, which is not in inbox.seal_key")
 
     def _data_key(self, event_id: int, key_id: int) -> bytes:
         if self.keys is None:
-            raise KeyMissing(f"the body of event {event_id} is sealed, and inbox.seal_key is not set")
+            raise KeyNotSet(f"the body of event {event_id} is sealed, and inbox.seal_key is not set")
         kept = self.keys.find(key_id)
         if kept is not None and kept.event_id != event_id:
             raise Unreadable(f"the body of event {event_id} is not what was sealed there: its key is another event's")
@@ -206,15 +263,19 @@ class Sealer:
         if self.keys is None:
             raise ConfigError(WHERE, "missing: without it nothing is sealed, and subjects are not noted")
         if self._derived is None:
-            _, master, wrapped = self.keys.store()
-            secret = self.unwrapped(master, wrapped)
+            secret = self._secret()[:SECRET]
             self._derived = cipher.derived(secret, b"rows"), cipher.derived(secret, b"subjects")
         return self._derived
 
+    def _secret(self) -> bytes:
+        """Return the secret of this inbox, and what follows it."""
+        assert self.keys is not None
+        _, master, wrapped = self.keys.store()
+        return self.unwrapped(master, wrapped)
+
+    def _refuse_plain(self, what: str) -> None:
+        if self.only:
+            raise Unreadable(f"{what} is not sealed, and everything in this inbox was: somebody else has put it there")
+
 
 UNSEALED = Sealer()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None

@@ -30,6 +30,10 @@ CREATE TABLE erasures (
     events    INTEGER NOT NULL
 ) STRICT
 """
+ONLY = """
+ALTER TABLE seal ADD COLUMN sealed_only INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX events_erased ON events (id) WHERE erased_at IS NOT NULL
+"""
 
 HIDDEN = "(sealed: what was found there is not kept)"
 MARK = "sealed:"
@@ -44,7 +48,7 @@ class Seal(Protocol):
 
     def body(self, event_id: int, event: NewEvent) -> BodyRow: ...  # noqa: D102 – see Plain
     def held(self, refusal: Refusal, request: Request) -> BodyRow: ...  # noqa: D102
-    def refusal(self, refusal: Refusal) -> tuple[str, str]: ...  # noqa: D102
+    def refusal(self, refusal: Refusal) -> tuple[str, str, str]: ...  # noqa: D102
     def subject(self, event: NewEvent) -> bytes | None: ...  # noqa: D102
     def message(self, text: str) -> str: ...  # noqa: D102
 
@@ -60,9 +64,9 @@ class Plain:
         """Return the row of a held request; what opens it is the length of its body."""
         return plain_row(request)
 
-    def refusal(self, refusal: Refusal) -> tuple[str, str]:
-        """Return headers and remote address of a refusal."""
-        return json.dumps(refusal.headers), refusal.remote
+    def refusal(self, refusal: Refusal) -> tuple[str, str, str]:
+        """Return headers, remote address and diagnosis of a refusal."""
+        return json.dumps(refusal.headers), refusal.remote, refusal.diagnosis
 
     def subject(self, event: NewEvent) -> bytes | None:
         """Return the keyed hash of whom an event is about; there is no key."""
@@ -85,7 +89,8 @@ class Sealed:
         from inbox.store.sqlite import cipher
 
         self._last += 1
-        key, sealed = cipher.seal(packed(event.request), bound_to_event(event_id, self._last))
+        bound = bound_to("bodies", event_id, self._last, event.source, event.key)
+        key, sealed = cipher.seal(packed(event.request), bound)
         self._new.append(Kept(self._last, event_id, event.received_at, self._master.name, self._master.wrap(key)))
         return event.request.method, "", "", "", "", sealed, self._last
 
@@ -98,13 +103,13 @@ class Sealed:
         )
         return request.method, "", "", "", "", sealed, len(request.body)
 
-    def refusal(self, refusal: Refusal) -> tuple[str, str]:
-        """See Plain."""
+    def refusal(self, refusal: Refusal) -> tuple[str, str, str]:
+        """See Plain. A diagnosis may quote what it is about."""
         from inbox.store.sqlite import cipher
 
-        text = json.dumps([refusal.headers, refusal.remote]).encode()
+        text = json.dumps([refusal.headers, refusal.remote, refusal.diagnosis]).encode()
         bound = bound_to("refusals", refusal.source, refusal.at, refusal.method)
-        return MARK + b64encode(cipher.seal_row(self._rows, text, bound)).decode(), ""
+        return MARK + b64encode(cipher.seal_row(self._rows, text, bound)).decode(), "", ""
 
     def subject(self, event: NewEvent) -> bytes | None:
         """See Plain."""
@@ -142,11 +147,6 @@ def unpacked(method: str, plain: bytes) -> Request:
     return Request(method, path, query, tuple((name, value) for name, value in headers), plain[end:], remote)
 
 
-def bound_to_event(event_id: int, key_id: int) -> bytes:
-    """Return what the body of an event is bound to."""
-    return f"bodies.body/{event_id}/{key_id}".encode()
-
-
 def bound_to(*parts: object) -> bytes:
-    """Return what another row is bound to."""
+    """Return what a row is bound to: its table, and what no command ever changes in it."""
     return json.dumps(parts).encode()

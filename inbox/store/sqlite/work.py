@@ -15,6 +15,7 @@ from inbox.store.sqlite.counts import END_ATTEMPT, Attempts, count_attempt, minu
 from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import encodable, note_failure, remember, remembered
 from inbox.store.sqlite.seal import UNSEALED, Sealer
+from inbox.store.sqlite.unopened import BODILESS, unopened
 
 # Only the first of several routers finds the event still "received".
 _ROUTE = "UPDATE events SET status = ? WHERE id = ? AND status = 'received' RETURNING id"
@@ -92,8 +93,6 @@ ORDER BY at LIMIT :limit
 # A pause that began later than now was given before the clock was set back; it begins again.
 _LATER = "status IN ('pending', 'retrying') AND paused_by IS NULL AND waits_since > :at + 1.0"
 _SET_BACK = f"UPDATE deliveries SET due_at = due_at - (waits_since - :at), waits_since = :at WHERE {_LATER}"
-
-_BODILESS = Outcome("dead", "error", error="the event has no body any more")
 
 
 class SqliteWork:
@@ -227,12 +226,12 @@ def _claim(
     connection.execute(_ATTEMPT, run)
     event = connection.execute(_EVENT, (row["event_id"],)).fetchone()
     if event is None:  # so that it keeps nobody else from being claimed
-        _finish_all(connection, [(delivery_id, token, _BODILESS)], who.at)
+        _finish_all(connection, [(delivery_id, token, BODILESS)], who.at)
         return None
     try:
         request = sealer.open(row["event_id"], event)
     except (Erased, Unreadable) as error:
-        _finish_all(connection, [(delivery_id, token, Outcome("dead", "error", error=str(error)))], who.at)
+        _finish_all(connection, [(delivery_id, token, unopened(error))], who.at)
         return None
     return Claimed(
         id=delivery_id,
