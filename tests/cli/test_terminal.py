@@ -28,7 +28,7 @@ HOSTILE = {
     "long": "x" * 100_000,
     "lines": "one\ntwo\n\nthree",
 }
-LISTS = (["events"], ["show", "1"], ["refusals"], ["sources"], ["handlers"], ["replays"])
+LISTS = (["events"], ["show", "1"], ["refusals"], ["sources"], ["handlers"], ["replays"], ["actions"], ["pause"])
 
 
 @pytest.fixture(params=HOSTILE)

@@ -56,6 +56,12 @@ class Reader:
         return self.post("/inbox/login", {"user": user, "password": password, **more})
 
 
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash with less memory: `inbox admin` is tested with all of it."""
+    monkeypatch.setattr("inbox.passwords.MEMORY", 8)
+
+
 @pytest.fixture
 def inbox(tmp_path: Path) -> Iterator[Inbox]:
     """An inbox with two handlers, and nobody who may log in."""

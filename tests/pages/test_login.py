@@ -63,10 +63,8 @@ def test_wrong_password_is_told_as_one_thing(stranger: Reader, user: str, passwo
     assert 302 == stranger.get("/inbox/").status_code
 
 
-def test_who_tries_too_often_has_to_wait(owned: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_tries_too_often_has_to_wait(owned: Inbox) -> None:
     """The eleventh wrong password of one address in five minutes is not even looked at; others may try."""
-    monkeypatch.setattr("inbox.passwords.MEMORY", 8)
-    access.set_password(owned.runtime, "admin", PASSWORD)
     reader = Reader(alone(owned.runtime))
     token = reader.token()
     form = {"user": "admin", "password": "wrong"}
@@ -78,10 +76,8 @@ def test_who_tries_too_often_has_to_wait(owned: Inbox, monkeypatch: pytest.Monke
     assert 302 == reader.post("/inbox/login", {"user": "admin", "password": PASSWORD}, **other).status_code
 
 
-def test_half_an_ipv6_address_is_one_address(owned: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_an_ipv6_address_is_one_address(owned: Inbox) -> None:
     """Whoever has a network of their own has as many tries as others."""
-    monkeypatch.setattr("inbox.passwords.MEMORY", 8)
-    access.set_password(owned.runtime, "admin", PASSWORD)
     reader = Reader(alone(owned.runtime))
     token = reader.token()
     from_there = [{"environ_overrides": {"REMOTE_ADDR": f"2001:db8::{number}"}} for number in range(11)]
