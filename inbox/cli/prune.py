@@ -10,6 +10,7 @@ from inbox.cli.opened import opened
 from inbox.cli.replay import user
 from inbox.cli.tables import as_json, dump, instant, table
 from inbox.desk.events import require_complete
+from inbox.errors import NotFound
 from inbox.retention import Pruned
 from inbox.runtime import Runtime
 from inbox.store import sqlite
@@ -68,14 +69,20 @@ def compact() -> None:
 @filters
 @of_handler
 @click.option("--why", default="", help="A note that is kept with each event.")
-def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
-    """Keep events from being pruned: by id, or all that match the filters now; later ones are not covered.
+@click.option("--later", is_flag=True, help="Also what comes later: a hold, by source, type and times of receipt.")
+def keep(ids: tuple[int, ...], wanted: Filter, why: str, later: bool) -> None:
+    """Keep events from being pruned and erased: by id, or all that match the filters now, and with --later for ever.
 
-    To keep what comes as well, set keep_bodies, keep_body_bytes, keep_attempts, keep_attempt_count, keep_events and
-    keep_event_count of its source to 0: that is for ever.
+    `inbox unkeep --hold NUMBER` ends a hold that was made with --later.
     """
     runtime, who = opened(), user()
     _checked(runtime, ids, wanted)
+    if later:
+        if ids or wanted != Filter(wanted.source, wanted.type, since=wanted.since, until=wanted.until):
+            raise click.UsageError("a hold is by --source, --type, --since and --until; the rest can change later")
+        hold = runtime.keeping.hold(wanted, at=runtime.clock(), who=who, why=why)
+        covered = runtime.archive.count(wanted)
+        return click.echo(f"hold {hold}: {covered} events, and those that come, are kept from now on")
     keep, at = runtime.keeping.keep, runtime.clock()
     number = _all(runtime, wanted, ids, lambda which, these: keep(which, these, at=at, who=who, why=why))
     click.echo(f"{number} events are kept from now on")
@@ -85,9 +92,19 @@ def keep(ids: tuple[int, ...], wanted: Filter, why: str) -> None:
 @click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
 @filters
 @of_handler
-def unkeep(ids: tuple[int, ...], wanted: Filter) -> None:
-    """Let events be pruned again that were kept: by id, or all that match the filters."""
+@click.option("--hold", type=int, metavar="NUMBER", help="End this hold instead; `inbox kept --holds` lists them.")
+def unkeep(ids: tuple[int, ...], wanted: Filter, hold: int | None) -> None:
+    """Let events be pruned again that were kept: by id, or all that match the filters, or all of a hold.
+
+    What a hold covers stays kept until it ends.
+    """
     runtime = opened()
+    if hold is not None:
+        if ids or wanted != Filter():
+            raise click.UsageError("name events or a hold, not both")
+        if not runtime.keeping.end_hold(hold, at=runtime.clock(), who=user()):
+            raise NotFound(f"there is no hold {hold} that has not ended")
+        return click.echo(f"hold {hold} has ended")
     _checked(runtime, ids, wanted)
     click.echo(f"{_all(runtime, wanted, ids, runtime.keeping.unkeep)} events are no longer kept")
 
@@ -118,13 +135,25 @@ def _all(runtime: Runtime, wanted: Filter, ids: tuple[int, ...], step: Callable[
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--holds", is_flag=True, help="List the holds instead, also those that have ended.")
 @as_json
-def kept(limit: int, as_json: bool) -> None:
-    """List the events that are kept from being pruned, since when, by whom and why."""
+def kept(limit: int, holds: bool, as_json: bool) -> None:
+    """List the events that are kept from being pruned one by one, since when, by whom and why; or the holds."""
+    if holds:
+        return _list_holds(as_json)
     rows = [{**row, "kept_at": instant(row["kept_at"])} for row in opened().keeping.kept(limit)]
     if as_json:
         return dump(rows)
     table(rows, ("id", "source", "type", "key", "status", "kept_at", "who", "why"), empty="Nothing is kept.")
+
+
+def _list_holds(as_json: bool) -> None:
+    times = ("at", "since", "until", "ended_at")
+    rows = [{**row, **{name: instant(row[name]) for name in times}} for row in opened().keeping.holds()]
+    if as_json:
+        return dump(rows)
+    columns = ("id", "source", "type", "since", "until", "at", "who", "why", "ended_at", "ended_by")
+    table(rows, columns, empty="Nothing is held.")
 
 
 COMMANDS = (prune, compact, keep, unkeep, kept)

@@ -102,6 +102,18 @@ class Keeping(Protocol):
         """Return kept events with since when, by whom and why, the latest first."""
         ...
 
+    def hold(self, wanted: Filter, *, at: float, who: str, why: str) -> int:
+        """Keep what source, type and times of a filter match, now and later, and return the number of the hold."""
+        ...
+
+    def end_hold(self, hold: int, *, at: float, who: str) -> bool:
+        """End a hold, and tell whether it was one."""
+        ...
+
+    def holds(self) -> list[dict[str, Any]]:
+        """Return every hold there was, the latest first."""
+        ...
+
     def close(self) -> None:
         """Let go of the database."""
         ...

@@ -138,3 +138,17 @@ def test_wrong_retention_is_said_at_start(cli: Cli, inbox: Inbox, tmp_path: Path
         path.write_text(f"[retention]\n{wrong}\n{text}")
         assert message in cli("prune", code=1).stderr
     assert NOW == inbox.clock()
+
+
+def test_hold_is_made_listed_and_ended(cli: Cli, inbox: Inbox) -> None:
+    """By what cannot change later only; it ends once, and is listed with who ended it."""
+    assert "hold 1: 0 events, and those that come, are kept from now on\n" == (
+        cli("keep", "--later", "--source", "roomz", "--why", "case 7").stdout
+    )
+    assert "a hold is by --source" in cli("keep", "--later", "--status", "dead", code=2).stderr
+    assert "not both" in cli("unkeep", "--hold", "1", "--source", "roomz", code=2).stderr
+    assert "there is no hold 9" in cli("unkeep", "--hold", "9", code=1).stderr
+    assert "hold 1 has ended\n" == cli("unkeep", "--hold", "1").stdout
+    assert "there is no hold 1" in cli("unkeep", "--hold", "1", code=1).stderr
+    (row,) = cli.json("kept", "--holds")
+    assert ("roomz", None, "case 7", True) == (row["source"], row["type"], row["why"], bool(row["ended_by"]))

@@ -15,6 +15,7 @@ import pytest
 from inbox.errors import Erased, Invalid, StoreUnavailable, StoreUnusable, Unreadable, Violation
 from inbox.models import NewEvent
 from inbox.store import sqlite
+from inbox.store.base import Filter
 from inbox.store.sqlite import Sealer, cipher, erase
 from inbox.store.sqlite.keys import KeyFile
 from inbox.store.sqlite.reseal import rewrap, seal_plain
@@ -182,6 +183,15 @@ def test_erasing_says_when_a_reader_keeps_the_key_in_the_log(make: Make, tmp_pat
     assert (False, ["keys.db-wal"]) == (erasing.tidy(), [name for name in found(tmp_path, wrapped) if "wal" in name])
     reader.close()
     assert (True, []) == (erasing.tidy(), found(tmp_path, wrapped))
+
+
+def test_what_a_hold_covers_is_not_erased(make: Make) -> None:
+    """Also what came after the hold was made."""
+    store = make(OLD)
+    store.keeping.hold(Filter(source="acme"), at=1.0, who="me", why="court")
+    store.inlet.add_event(private())
+    assert erase.Erasure(0, 0, 1) == store.erase(1)
+    assert PRIVATE == store.archive.request(1)
 
 
 def test_no_page_keeps_remains_of_destroyed_keys(make: Make, tmp_path: Path) -> None:

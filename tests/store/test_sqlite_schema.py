@@ -43,6 +43,7 @@ TABLES = [
     "failed_modules",
     "handlers",
     "held",
+    "holds",
     "keeps",
     "kinds",
     "last_failures",

@@ -11,6 +11,7 @@ from inbox.store.finding import never
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.finding import COLUMNS, count_all, event_of, look
 from inbox.store.sqlite.handlers import remembered
+from inbox.store.sqlite.holds import KEPT_BY
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 from inbox.store.sqlite.work import make_delivery, settle
 
@@ -91,7 +92,7 @@ class SqliteArchive:
         """See Archive."""
         with self._connection.snapshot():
             rows = self._connection.rows(f"SELECT {COLUMNS}, pruned_at FROM events WHERE id = ?", (event_id,))
-            kept = self._connection.rows("SELECT at, who, why FROM keeps WHERE event_id = ?", (event_id,))
+            kept = self._connection.rows(KEPT_BY, {"id": event_id})
             bodies = self._connection.rows(_BODY, (event_id,))
             attempts = [dict(row) for row in self._connection.rows(_ATTEMPTS, (event_id,))]
             deliveries = [dict(row) for row in self._connection.rows(_DELIVERIES, (event_id,))]

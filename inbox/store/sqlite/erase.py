@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.holds import KEPT
 from inbox.store.sqlite.seal import Sealer
 from inbox.store.sqlite.work import settle
 
@@ -18,8 +19,7 @@ STEP = 100
 
 _THESE = "IN (SELECT value FROM json_each(:ids))"
 _FIND = f"""
-SELECT events.id, events.erased_at, bodies.event_id AS body, bodies.seal,
-       EXISTS (SELECT 1 FROM keeps WHERE event_id = events.id) AS kept
+SELECT events.id, events.erased_at, bodies.event_id AS body, bodies.seal, {KEPT} AS kept
 FROM events LEFT JOIN bodies ON bodies.event_id = events.id WHERE events.id {_THESE} ORDER BY events.id
 """
 _ABOUT = """

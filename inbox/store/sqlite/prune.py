@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from inbox.store.base import Filter
 from inbox.store.keeping import Page, Space, What
+from inbox.store.sqlite import holds
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.listing import where
 from inbox.store.sqlite.presence import alone
 
-_KEPT = "EXISTS (SELECT 1 FROM keeps WHERE event_id = events.id)"
 _FINISHED = """
 received_at < :before AND events.id <= :upto
 AND events.status IN (SELECT value FROM json_each(:statuses)) AND NOT EXISTS
@@ -28,12 +28,12 @@ _ROW = 200
 # Each through an index that has only rows which are at this stage; {which} is a page of them, or those that were found.
 _FIND = {
     "bodies": f"""
-SELECT id, size AS bytes, received_at AS at, {_KEPT} AS kept, {_FINISHED} AS may
+SELECT id, size AS bytes, received_at AS at, {holds.KEPT} AS kept, {_FINISHED} AS may
 FROM events INDEXED BY events_bodies
 WHERE source = :source AND pruned_at IS NULL AND body_pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "attempts": f"""
-SELECT attempts.id, length(attempts.error) + {_ROW} AS bytes, started_at AS at, {_KEPT} AS kept,
+SELECT attempts.id, length(attempts.error) + {_ROW} AS bytes, started_at AS at, {holds.KEPT} AS kept,
        attempts.finished_at < :before AND attempts.id <= :upto
        AND deliveries.status NOT IN ('pending', 'running', 'retrying', 'parked')
        AND events.status IN (SELECT value FROM json_each(:statuses)) AS may
@@ -44,12 +44,12 @@ WHERE attempts.source = :source AND attempts.{{which}} ORDER BY attempts.id LIMI
     "events": f"""
 SELECT id, {_ROW} + coalesce(length(violations), 0) + coalesce((SELECT sum({_ROW} + length(error)
        + coalesce(length(value), 0)) FROM deliveries WHERE event_id = events.id), 0) AS bytes,
-       received_at AS at, {_KEPT} AS kept, {_FINISHED} AS may
+       received_at AS at, {holds.KEPT} AS kept, {_FINISHED} AS may
 FROM events INDEXED BY events_bodiless
 WHERE source = :source AND body_pruned_at IS NOT NULL AND pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "keys": f"""
-SELECT id, {_ROW} + length(key) + length(type) AS bytes, received_at AS at, {_KEPT} AS kept,
+SELECT id, {_ROW} + length(key) + length(type) AS bytes, received_at AS at, {holds.KEPT} AS kept,
        received_at < :before AND NOT EXISTS (SELECT 1 FROM events AS other WHERE other.conflict_of = events.id) AS may
 FROM events INDEXED BY events_stripped
 WHERE source = :source AND pruned_at IS NOT NULL AND {{which}} ORDER BY id LIMIT :limit
@@ -184,6 +184,18 @@ class SqliteKeeping:
     def kept(self, limit: int) -> list[dict[str, Any]]:
         """See Keeping."""
         return [dict(row) for row in self._connection.rows(_LIST, (limit,))]
+
+    def hold(self, wanted: Filter, *, at: float, who: str, why: str) -> int:
+        """See Keeping."""
+        return holds.begin(self._connection, wanted, at=at, who=who, why=why)
+
+    def end_hold(self, hold: int, *, at: float, who: str) -> bool:
+        """See Keeping."""
+        return holds.end(self._connection, hold, at=at, who=who)
+
+    def holds(self) -> list[dict[str, Any]]:
+        """See Keeping."""
+        return holds.all_of_them(self._connection)
 
     def close(self) -> None:
         """See Keeping."""

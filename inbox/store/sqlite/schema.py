@@ -27,7 +27,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, acting, alarms, counts, first, handlers, listing, matches, sealed, search
+from inbox.store.sqlite import access, acting, alarms, counts, first, handlers, holds, listing, matches, sealed, search
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -50,6 +50,7 @@ KNOWN = (
     "0012_admin",
     "0013_failures",
     "0015_sealed_only",
+    "0016_holds",
 )
 
 
@@ -162,6 +163,12 @@ def _sealed_only(database: Database) -> None:
     """Let an inbox be one in which everything is sealed, and find what was erased."""
     for statement in sealed.ONLY.split(";"):
         database.conn.execute(statement)
+
+
+@migrations(name="0016_holds")
+def _holds(database: Database) -> None:
+    """Let events be kept that are not there yet."""
+    database.conn.execute(holds.TABLES)
 
 
 def migrate(connection: Connection) -> None:
