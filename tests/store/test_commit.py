@@ -160,7 +160,8 @@ def test_bytes_are_given_back(end: str) -> None:
         disk.gate.release(10)
         for future in futures:
             future.exception(LONG)
-    assert (0, False) == (commit._bytes, commit._busy)
+    until(lambda: not commit._busy)
+    assert 0 == commit._bytes
     disk.gate, disk.entered, disk.trouble = threading.Semaphore(0), threading.Semaphore(0), lambda items: None
     commit._patience = LONG
     with queued(commit, disk, 2, 5, 5) as futures:
