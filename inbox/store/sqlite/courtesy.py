@@ -12,22 +12,22 @@ from contextlib import contextmanager
 
 from inbox.store.sqlite.connection import Connection
 
-MOMENT = 0.02
+MOMENT = 0.04
 """Seconds in which two events must have come for more to be expected."""
 
-STEP = 0.01
+STEP = 0.03
 """Seconds without an event that end the waiting."""
 
-STEPS = 10
+STEPS = 8
 """Of these at most."""
 
 LATE = 1.0
 """Seconds after which what waits has waited for long."""
 
-TIMES = 2.0
+TIMES = 6.0
 """How many times as long as it wrote the worker then lets others write, while events come."""
 
-MOST = 0.05
+MOST = 0.1
 """Seconds of such a pause at most: a disk that was slow once must not put work off for long."""
 
 _NEWEST = "SELECT coalesce(max(id), 0) AS newest FROM events"
