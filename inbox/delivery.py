@@ -26,7 +26,7 @@ from inbox.store.routing import Worker
 log = structlog.get_logger("inbox.delivery")
 
 ROUTED_AT_ONCE = 64
-CLAIMED_AT_ONCE = 32
+CLAIMED_AT_ONCE = 64
 """Both keep a transaction short: a few milliseconds, in which nobody else can write."""
 
 SWEEP_LIMIT = 5000
@@ -102,6 +102,7 @@ class Dispatcher:
         The message is left before the handlers run, so that another process can take it meanwhile.
         """
         try:
+            self._work.give_way(self._clock())
             more = self.route()
             claimed, waiting = self._work.take(self._claimant(), self._at_once)
         except StoreUnavailable as error:

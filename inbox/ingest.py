@@ -176,12 +176,13 @@ class Receiver:
         if not violations:
             violations = self.check(source, event_type, payload)
         digest = content_digest(redacted)
+        headers = redact_headers(redacted.headers)
         return NewEvent(
             source=name,
             key=source.key_of(redacted, payload, verified, digest),
             type=event_type,
             received_at=at,
-            request=redacted.replace(headers=redact_headers(redacted.headers)),
+            request=redacted if headers is redacted.headers else redacted.replace(headers=headers),
             body_digest=digest if redacted is request and request.method == "POST" else sha256(request.body).digest(),
             content_digest=digest,
             verified_by=str(verified),
@@ -252,6 +253,8 @@ def payload_of(source: Provider, request: Request) -> Payload:
 
 def redact_headers(headers: Headers) -> Headers:
     """Return the headers without those that carry credentials whatever the source."""
+    if ALWAYS_REDACTED.isdisjoint(dict(headers)):
+        return headers
     return tuple((name, REDACTED if name in ALWAYS_REDACTED else value) for name, value in headers)
 
 

@@ -195,6 +195,7 @@ class Runtime(Stores):
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
+        import inbox.ingest  # noqa: F401 – for `read`: the first delivery is not to wait for it
         from inbox.attempt import Runner
         from inbox.delivery import Dispatcher
         from inbox.guard import Guard

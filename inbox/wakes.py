@@ -4,11 +4,15 @@ Nobody waits for the queue, whose file others may have locked. What is lost with
 """
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 log = structlog.get_logger("inbox.wakes")
+
+APART = 0.01
+"""Seconds between two messages: what comes in the meantime has one together; the first goes out at once."""
 
 
 class Wakes:
@@ -55,6 +59,7 @@ class Wakes:
                 told, self._told = self._told, False
             if told:
                 self._try()
+                time.sleep(APART)
             with self._mutex:
                 if self._ended and not self._told:
                     return

@@ -9,8 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.processors import LogfmtRenderer
 
-from inbox.log import Collected
+from inbox.log import _ORDER, Collected, as_text
 from tests.acceptance.place import eventually
 from tests.store.stores import in_threads
 from tests.store.test_sqlite import exit_code, in_fork
@@ -133,3 +136,17 @@ def test_text_begins_with_what_each_line_has(number: int) -> None:
     line = lines("text")[number]
     names = [part.partition("=")[0] for part in line.split()[:5]]
     assert ["timestamp", "level", "process", "pid", "event"] == names
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(["a b", "\n", "\\", "="])
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["id", "event", "type", "key", "level", "pid"]), VALUES))
+def test_text_is_what_structlog_writes(event: dict[str, object]) -> None:
+    """The short way and the long one give the same line; None is only ever a field's value, never an event's name."""
+    event = {key: value for key, value in event.items() if key not in _ORDER or value is not None}
+    expected = LogfmtRenderer(key_order=_ORDER, drop_missing=True, bool_as_flag=False)(None, "", dict(event))
+    assert expected == as_text(None, "", event)

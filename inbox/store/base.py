@@ -13,7 +13,7 @@ from inbox.models import Claimed, HandlerSpec, NewEvent, Refusal, Request, Store
 from inbox.store.filters import DELIVERY_STATUSES as DELIVERY_STATUSES
 from inbox.store.filters import EVENT_STATUSES as EVENT_STATUSES
 from inbox.store.filters import Filter as Filter
-from inbox.store.routing import Head, Worker
+from inbox.store.routing import Courteous, Head, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Inlet(Protocol):
         ...
 
 
-class Work(Protocol):
+class Work(Courteous, Protocol):
     """What the worker needs.
 
     A lease must survive that somebody sets the clock, so it is measured by a clock that nobody sets: `steady` is the

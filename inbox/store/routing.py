@@ -1,7 +1,8 @@
-"""What routing and claiming are about: an event that nobody routed, and who claims."""
+"""What routing and claiming are about: an event that nobody routed, who claims, and who goes first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,11 @@ class Worker:
     at: float
     steady: float
     lease: float
+
+
+class Courteous(Protocol):
+    """What a worker does between two pieces of work."""
+
+    def give_way(self, at: float) -> None:
+        """Let those write first who have a sender waiting; returns soon, at once if no events come."""
+        ...

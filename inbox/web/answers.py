@@ -10,6 +10,8 @@ from inbox.web.statuses import RETRY_AFTER, STATUSES
 REQUEST_ID = "Inbox-Request-Id"
 """The header of each answer that leads to the log, and to what was stored."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class Response(NamedTuple):
     """An answer in the terms of HTTP; `body` is JSON, `headers` are those beside its type and length."""
@@ -48,4 +50,4 @@ def failed() -> Response:
 
 
 def _json(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
-    return Response(status, json.dumps(content, separators=(",", ":")).encode() + b"\n", headers)
+    return Response(status, _encode(content).encode() + b"\n", headers)

@@ -160,12 +160,26 @@ def test_bytes_are_given_back(end: str) -> None:
         disk.gate.release(10)
         for future in futures:
             future.exception(LONG)
-    assert (0, False) == (commit._bytes, commit._busy)
+    until(lambda: not commit._busy)
+    assert 0 == commit._bytes
     disk.gate, disk.entered, disk.trouble = threading.Semaphore(0), threading.Semaphore(0), lambda items: None
     commit._patience = LONG
     with queued(commit, disk, 2, 5, 5) as futures:
         disk.gate.release(10)
         assert [4, 10, 10] == [future.result(LONG) for future in futures]
+
+
+def test_those_who_come_after_a_batch_of_several_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come while the writer gathers."""
+    monkeypatch.setattr("inbox.store.sqlite.commit.GATHER", 0.5)
+    disk = Disk()
+    commit = GroupCommit(disk.write)
+    with queued(commit, disk, 1, 2, 3) as futures:
+        disk.gate.release(10)
+        assert [2, 4, 6] == [future.result(LONG) for future in futures]
+    with ThreadPoolExecutor(2) as pool:
+        assert [8, 10] == list(pool.map(commit, (4, 5), timeout=LONG))
+    assert [[1], [2, 3], [4, 5]] == [sorted(batch) for batch in disk.batches]
 
 
 def test_stalled_store_refuses_at_once_and_recovers_by_itself() -> None:

@@ -13,7 +13,7 @@ from inbox.errors import StoreUnavailable
 from inbox.models import NewEvent
 from inbox.store.acting import Acting, Checked, Step
 from inbox.store.base import Archive, Filter, Inlet, Outcome, Work
-from inbox.store.routing import Worker
+from inbox.store.routing import Courteous, Worker
 from tests.store.stores import HELD, SqliteStore, begun, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
@@ -68,6 +68,7 @@ LARGE = (
 
 READS: dict[str, Call] = {
     "Work.handlers": lambda store: store.work.handlers(),
+    "Courteous.give_way": lambda store: store.work.give_way(100.0),
     "Work.heads": lambda store: store.work.heads(10),
     "Work.holds": lambda store: store.work.holds(1, "t1", 101.0),
     "Work.unrouted": lambda store: store.work.unrouted(10),
@@ -127,7 +128,11 @@ def methods(role: type) -> set[str]:
 
 def test_every_method_is_tested() -> None:
     """A method that is added to a role belongs into one of the two tables."""
-    assert set().union(*map(methods, (Inlet, Work, Archive, Acting))) == {*WRITES, *READS, "Inlet.give_up_late"}
+    assert set().union(*map(methods, (Inlet, Work, Courteous, Archive, Acting))) == {
+        *WRITES,
+        *READS,
+        "Inlet.give_up_late",
+    }
 
 
 @pytest.mark.parametrize("name", WRITES)

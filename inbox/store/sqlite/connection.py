@@ -26,6 +26,9 @@ _POLL = 0.0005
 """Seconds between two tries to begin writing. SQLite's own busy handler sleeps up to 100 ms, which starves a
 process that competes with a busy one; measured in the design: 250–600 ms p99."""
 
+STATEMENTS = 512
+"""How many are kept prepared: those for many rows are others for each number of rows."""
+
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """SQLITE_ERROR is what a missing table gives."""
 
@@ -67,7 +70,9 @@ class Connection:
         return database.conn.in_transaction or _file_at(self._path) == self._file
 
     def _open(self) -> Database:
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+        )
         try:
             connection.row_factory = sqlite3.Row
             synchronous = "FULL" if self._durable else "NORMAL"

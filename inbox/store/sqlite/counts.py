@@ -47,9 +47,11 @@ AT_ONCE = 100
 Attempts: TypeAlias = Counter[tuple[str, str]]
 """Counts of one moment, by (handler, name)."""
 
-END_ATTEMPT = """
-UPDATE attempts SET result = ?, finished_at = ?, error = ? WHERE token = ? AND result IN ('running', 'crashed')
-RETURNING id, started_at, source, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler
+END_ATTEMPTS = """
+WITH mine (fence, new, at, why) AS (VALUES {rows})
+UPDATE attempts SET result = new, finished_at = at, error = why
+FROM mine WHERE token = fence AND result IN ('running', 'crashed')
+RETURNING id, token, started_at, source, (SELECT handler FROM deliveries WHERE id = delivery_id) AS handler
 """
 
 _TALLY = "INSERT INTO counts (span, at, subject, name, n) VALUES "
@@ -105,7 +107,7 @@ def tally_batch(
 
 
 def count_attempt(counts: Attempts, run: sqlite3.Row, outcome: Outcome, at: float, received_at: float | None) -> None:
-    """Add the end of an attempt, as END_ATTEMPT returns it, to the counts of its handler and of its event's source.
+    """Add the end of an attempt, as END_ATTEMPTS returns it, to the counts of its handler and of its event's source.
 
     Of the handler the result, and how long it took from the claim to here. Of the source whether it failed, and how
     long after its receipt an event was handled; None for `received_at` where that means nothing, as in a replay.
