@@ -16,6 +16,9 @@ from inbox.pages.wanted import asked, wanted
 from inbox.store.filters import EVENT_STATUSES
 
 PAGE = 50
+COUNTING = 0.01
+"""Seconds for which a page counts what is found besides what it shows."""
+
 
 _ACTIONS = {
     "replay": ("quarantined", "conflict", "ignored", "unhandled", "succeeded", "dead", "processing", "received"),
@@ -30,7 +33,7 @@ def events() -> str:
     """Show a page of events, newest first, and the form that finds others."""
     found = wanted(request.args, runtime().clock())
     page = desk.events(runtime(), found, PAGE)
-    number = desk.count(runtime(), replace(found, before=None, after=None))
+    number = desk.count(runtime(), replace(found, before=None, after=None), COUNTING)
     return render_template(
         "events.html",
         **page,

@@ -1,5 +1,7 @@
 """`/inbox/`: how every source is, at a glance."""
 
+from typing import Any
+
 from flask import render_template
 
 from inbox.desk.actions import pauses
@@ -12,5 +14,9 @@ def overview() -> str:
     """Show how every source is, those that stand out first."""
     found = look(runtime())
     paused = {row["name"]: row for row in pauses(runtime()) if row["kind"] == "source" and row["ended_at"] is None}
-    rows = sorted(found["sources"], key=lambda row: (not row["alarms"], not row["noteworthy"], row["source"] == ""))
+    rows = sorted(found["sources"], key=_urgency)
     return render_template("overview.html", **{**found, "sources": rows}, paused=paused)
+
+
+def _urgency(row: dict[str, Any]) -> tuple[bool, ...]:
+    return not row["alarms"], not row["dead"], not row["noteworthy"], not row["source"]

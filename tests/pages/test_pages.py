@@ -165,7 +165,7 @@ def test_request_id_leads_to_what_became_of_it(reader: Reader, filled: Inbox) ->
 def test_refusals_say_what_to_do(reader: Reader) -> None:
     """What is wrong, and what to change where."""
     page = shown(reader, "/inbox/refusals?source=roomz")
-    assert ("not_authentic: mismatch" in page, "What to do:" in page) == (True, True)
+    assert ("not_authentic: malformed" in page, "What to do:" in page) == (True, True)
     assert "Nothing was refused" in shown(reader, "/inbox/refusals?source=open")
 
 

@@ -9,6 +9,7 @@ from tests.benchmarks.bars.fsyncs import fsyncs
 from tests.benchmarks.bars.growth import growth
 from tests.benchmarks.bars.latency import latency
 from tests.benchmarks.bars.memory import memory
+from tests.benchmarks.bars.pages import pages
 from tests.benchmarks.bars.replays import replays
 from tests.benchmarks.plan import Plan
 
@@ -20,5 +21,6 @@ BARS: Mapping[str, Callable[[Plan], None]] = {
     "drain": drain,
     "growth": growth,
     "memory": memory,
+    "pages": pages,
     "replay": replays,
 }
