@@ -50,8 +50,7 @@ def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> F
     server, room = runtime.settings.server, Room(runtime.settings.server)
     lookout = runtime.watching.lookout
     beside = create_pages(server, lookout, room)
-    if not runtime.settings.admin.bind:
-        pages.add(beside, runtime)
+    pages.share(beside, runtime)
     return Front(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
 
 

@@ -1,6 +1,6 @@
 """The pages under `/inbox/`: server-rendered, for the owner, off until a password is set.
 
-`add` puts them beside the endpoint, `alone` makes an application of them for an address of their own.
+`share` puts them beside the endpoint, `alone` makes an application of them for an address of their own.
 """
 
 from flask import Flask, redirect, url_for
@@ -11,7 +11,7 @@ from inbox.pages.shell import furnish, pages
 from inbox.runtime import Runtime
 from inbox.web import create_bare
 
-__all__ = ["add", "alone"]
+__all__ = ["add", "alone", "share"]
 
 _VIEWS = (actions, events, handlers, login, overview, refusals)  # imported so that their addresses are known
 
@@ -20,6 +20,12 @@ def add(app: Flask, runtime: Runtime) -> None:
     """Add the pages to an application."""
     furnish(app, runtime)
     app.register_blueprint(pages)
+
+
+def share(app: Flask, runtime: Runtime) -> None:
+    """Add the pages to the receiver's application, unless they have an address of their own."""
+    if not runtime.settings.admin.bind:
+        add(app, runtime)
 
 
 def alone(runtime: Runtime) -> Flask:

@@ -4,8 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from inbox.desk import access
-from inbox.pages import alone
+from inbox.pages import add, alone
 from inbox.testing import Inbox
+from inbox.web import create_app
 from tests.pages.conftest import PASSWORD, Reader
 
 
@@ -186,3 +187,18 @@ def test_nothing_is_shown_to_strangers(stranger: Reader) -> None:
             assert stranger.get(path).status_code in (302, 401, 404), rule
     with stranger.get("/inbox/static/inbox.css") as looks:
         assert 200 == looks.status_code
+
+
+def test_forms_have_a_limit(reader: Reader) -> None:
+    """413 with a page; nothing of it is kept."""
+    answer = reader.post("/inbox/actions", {"kind": "replay", "why": "x" * 2_000_000}, token=reader.token("/inbox/"))
+    assert 413 == answer.status_code
+
+
+def test_limit_of_forms_is_none_of_the_endpoint(owned: Inbox) -> None:
+    """A WSGI server that has both takes bodies as large as the source allows."""
+    owned.runtime.settings.sources["open"].options["max_body"] = 3_000_000  # type: ignore[index]
+    app = create_app(owned.runtime.receiver)
+    add(app, owned.runtime)
+    body = b'{"id": "large", "type": "x", "text": "%s"}' % (b"x" * 2_000_000)
+    assert 200 == app.test_client().post("/in/open", data=body).status_code
