@@ -19,7 +19,7 @@ BASE = "/inbox/api"
 
 @contextmanager
 def stocked(folder: Path) -> Iterator[Inbox]:
-    """Make an inbox with an event that is dead (1), one of its key with other content (3), and one that is no JSON (4)."""
+    """Make an inbox with an event that is dead (1), one of its key with other content (3), one that is no JSON (4)."""
     (folder / "own").mkdir()
     (folder / "own" / "own.py").write_text(HANDLERS)
     with Inbox(folder, handlers=folder / "own", sources=SOURCES) as made:
