@@ -17,6 +17,7 @@ import pytest
 from inbox.alarm_settings import AlarmSettings
 from inbox.cli import main
 from inbox.config import AdminSettings, InboxSettings, SearchSettings, ServerSettings, WorkerSettings
+from inbox.pages.document import document
 from inbox.providers import PROVIDERS
 from inbox.providers.base import Provider
 from inbox.retention_settings import RetentionSettings
@@ -24,6 +25,7 @@ from inbox.store.base import EVENT_STATUSES
 from inbox.web.statuses import STATUSES
 from tests.acceptance.place import Place, eventually
 from tests.conftest import PROJECT
+from tests.needs import program
 
 README = (PROJECT / "README.md").read_text()
 TEMPLATE = (PROJECT / "inbox" / "cli" / "template.toml").read_text()
@@ -142,32 +144,25 @@ def test_the_tour_works(place: Place) -> None:
     assert "somebody broke this" in paused(place, "broken", "dead")
     restart(place, block("handler").replace('raise RuntimeError("somebody broke this")', 'return "hello"'))
     assert "the handler is repaired" in paused(place, "replay", "succeeded")
+    asked = shell(place, f"export PATH={Path(program('curl', 'curl')).parent}:$PATH\n{at_port(place, block('json'))}")
+    events, action = map(json.loads, asked.splitlines())
+    assert [2, 1] == [row["id"] for row in events["events"]]
+    assert ("token laptop", "once more", 2) == (action["who"], action["why"], action["total"])
+    eventually(lambda: place.json("actions")[0]["state"] == "done", "the action is done")
 
 
-STEPS = ("machine", "deploy", "senders", "alarms", "prune", "copies", "reload")
+def at_port(place: Place, script: str) -> str:
+    """Return a block as it would be where the port is not the default."""
+    assert ":8000/" in script
+    return script.replace(":8000/", f":{place.port}/")
 
 
-def test_preparing_for_production_works(place: Place) -> None:
-    """Every step but the torture, which has its own tests, does what the text around it says, on a sealed inbox."""
-    path = place.folder / "inbox.toml"
-    path.write_text(
-        path.read_text()
-        .replace("[inbox]\n", '[inbox]\nseal_key = ["env:INBOX_SEAL_KEY"]\n', 1)
-        .replace("[server]\n", "[server]\ntrusted_proxies = 1\n", 1)
-        .replace("[alarms]\n", '[alarms]\ncommand = ["tee", "told.txt"]\n', 1)
-    )
-    place.configure()
-    shell(place, block("seal"))
-    place.start()
-    said = {name: shell(place, block(name)) for name in STEPS}
-    assert "roomz" in said["copies"]
-    assert "copies/keys.db: 1 data keys" in said["copies"]
-    assert ["Caddyfile", "inbox.service", "inbox.socket", "inbox-rules.yml", "told.txt"] == [
-        name
-        for name in ("Caddyfile", "inbox.service", "inbox.socket", "inbox-rules.yml", "told.txt")
-        if (place.folder / name).stat().st_size > 0
-    ]
-    assert "take it over" in said["reload"]
+def test_every_endpoint_is_in_the_readme() -> None:
+    """With its method, as the document of the JSON endpoints has it."""
+    table = README.partition("## JSON for programs")[2].partition("\n## ")[0]
+    found = set(re.findall(r"`([A-Z]+) (/[^`]*)`", table))
+    expected = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+    assert expected == found
 
 
 def restart(place: Place, code: str) -> None:

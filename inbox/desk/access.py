@@ -32,6 +32,11 @@ def is_on(runtime: Runtime) -> bool:
     return bool(runtime.access.users())
 
 
+def is_on_for_programs(runtime: Runtime) -> bool:
+    """Tell whether there is a token, or somebody who can log in."""
+    return bool(runtime.access.tokens()) or is_on(runtime)
+
+
 def set_password(runtime: Runtime, user: str, password: str) -> None:
     """Make a user, or give one a new password, which ends all their logins. Raises BadName, BadPassword."""
     _check(user)

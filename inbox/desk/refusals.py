@@ -15,5 +15,15 @@ def refusals(
     headers [[name, value], …] (redacted), size (bytes of the body that were read) and request_id.
     """
     found = runtime.watching.views.refusals(source, before, limit + 1)
-    rows = [{**row, "advice": advice(row["code"], row["reason"], row["source"])} for row in found[:limit]]
+    rows = [_advised(row) for row in found[:limit]]
     return {"rows": rows, "next": rows[-1]["id"] if len(found) > limit else None}
+
+
+def refusal_of(runtime: Runtime, request_id: str) -> dict[str, Any] | None:
+    """Return the refusal of a request, None if there is none."""
+    rows = runtime.archive.refusals(None, 1, request_id=request_id)
+    return _advised(rows[0]) if rows else None
+
+
+def _advised(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "advice": advice(row["code"], row["reason"], row["source"])}

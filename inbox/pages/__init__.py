@@ -6,20 +6,22 @@
 from flask import Flask, redirect, url_for
 from werkzeug import Response
 
-from inbox.pages import actions, events, handlers, login, overview, refusals
+from inbox.pages import actions, api, events, handlers, login, overview, refusals
+from inbox.pages.programs import api as endpoints
 from inbox.pages.shell import furnish, pages
 from inbox.runtime import Runtime
 from inbox.web import create_bare
 
 __all__ = ["add", "alone", "share"]
 
-_VIEWS = (actions, events, handlers, login, overview, refusals)  # imported so that their addresses are known
+_VIEWS = (actions, api, events, handlers, login, overview, refusals)  # imported so that their addresses are known
 
 
 def add(app: Flask, runtime: Runtime) -> None:
     """Add the pages to an application."""
     furnish(app, runtime)
     app.register_blueprint(pages)
+    app.register_blueprint(endpoints)
 
 
 def share(app: Flask, runtime: Runtime) -> None:

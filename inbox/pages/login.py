@@ -37,7 +37,7 @@ def guard() -> AnyResponse | None:
         return make_response(render_template("insecure.html"), 403)
     if request.headers.get("Authorization", "").startswith("Bearer "):
         abort(403, "Tokens are for the JSON endpoints under /inbox/api/.")
-    g.who = _logged_in()
+    g.who = logged_in()
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         csrf.protect()
     if request.endpoint in _OPEN or g.who:
@@ -56,7 +56,7 @@ def login() -> str | AnyResponse:
 @pages.post("/login", endpoint="log_in")
 def log_in() -> str | AnyResponse:
     """Begin a login, or say no; who tries too often has to wait."""
-    user, address = request.form.get("user", ""), _network(request.remote_addr or "")
+    user, address = request.form.get("user", ""), network(request.remote_addr or "")
     tries: MovingWindowRateLimiter = current_app.extensions["inbox_tries"]
     if not tries.test(TRIES, address):
         log.warning("login.limited", user=user[:64], remote=request.remote_addr)
@@ -89,7 +89,8 @@ def _again(user: str, problem: str, status: int) -> Response:
     return response
 
 
-def _logged_in() -> str:
+def logged_in() -> str:
+    """Return who has logged in with this browser, "" if nobody has."""
     secret = session.get(_LOGIN, "")
     found = access.login(runtime(), secret) if secret else None
     return found.user if found is not None else ""
@@ -103,7 +104,7 @@ def _next() -> str:
     return wanted if ours and wanted.isprintable() else url_for("pages.overview")
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return what one person has: an IPv4 address, or the first half of an IPv6 address."""
     try:
         found = ip_address(address)

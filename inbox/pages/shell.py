@@ -38,7 +38,7 @@ PLACES = (
 )
 """What the bar at the top leads to: endpoint and name."""
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
@@ -47,6 +47,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+"""What is sent with every answer under `/inbox/`."""
 
 
 def furnish(app: Flask, runtime: Runtime) -> None:
@@ -87,7 +88,7 @@ def _everywhere() -> dict[str, Any]:
 @pages.after_request
 def _protect(response: Response) -> Response:
     """Let nothing run that is not ours, nobody frame the page, and no cache keep it."""
-    response.headers.update(_HEADERS)
+    response.headers.update(HEADERS)
     if request.endpoint != f"{pages.name}.static":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -70,7 +70,7 @@ class Schemas:
         except Exception as error:
             return (Violation("", line(f"cannot be checked against {name}: {error}")),)
         errors.sort(key=lambda error: list(error.absolute_path))
-        found = (Violation(line(_pointer(error.absolute_path)), line(error.message)) for error in errors)
+        found = (Violation(line(pointer(error.absolute_path)), line(error.message)) for error in errors)
         return tuple(dict.fromkeys(found))
 
     def file(self, provider: str, event_type: str) -> str | None:
@@ -102,7 +102,7 @@ def _resource(path: Path) -> Resource[Any]:
     except RecursionError:
         raise ConfigError(str(path), "not a schema that can be used: nested too deeply") from None
     except SchemaError as error:
-        where = _pointer(error.absolute_path) or "/"
+        where = pointer(error.absolute_path) or "/"
         raise ConfigError(str(path), f"not a valid schema at {where}: {line(error.message)}") from None
     dialect = schema.get("$schema", DIALECT) if isinstance(schema, dict) else DIALECT
     if dialect != DIALECT:
@@ -145,5 +145,6 @@ def _check_references(path: Path, registry: Registry[Any]) -> None:
             ahead.append((target.contents, target.resolver))
 
 
-def _pointer(path: Iterable[str | int]) -> str:
+def pointer(path: Iterable[str | int]) -> str:
+    """Return the JSON pointer of a path."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)

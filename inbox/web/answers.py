@@ -44,6 +44,12 @@ def refused(error: InboxError) -> Response:
     return _json(status, content)
 
 
+def explained(error: InboxError) -> Response:
+    """Return the same for the owner, who is told why."""
+    made = refused(error)
+    return made._replace(body=json.dumps({**json.loads(made.body), "message": str(error)}).encode() + b"\n")
+
+
 def failed() -> Response:
     """Return what is said when nobody thought of it."""
     return _json(500, {"error": "internal_error"})

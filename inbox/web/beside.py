@@ -13,7 +13,7 @@ from inbox.config import ServerSettings
 from inbox.errors import InboxError
 from inbox.models import Request, header_name
 from inbox.web.address import forwarded
-from inbox.web.answers import Response, refused
+from inbox.web.answers import Response, explained
 from inbox.web.body import Body
 from inbox.web.room import Room, Stay
 
@@ -59,7 +59,7 @@ class Beside:
             content = await body.read(MAX_FORM, stay.grow)
             await self._show(scope, content, send)
         except InboxError as error:
-            await respond(refused(error), send)
+            await respond(explained(error), send)
             await body.forget()
         finally:
             stay.end()

@@ -142,7 +142,8 @@ def test_the_installed_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     for name in ("handlers", "schemas"):
         assert tree(PROJECT / name) == tree(folder / name)
     assert (PROJECT / "app.py").read_bytes() == (folder / "app.py").read_bytes()
-    assert (packages / "inbox" / "py.typed").is_file()
+    for path in ("py.typed", "pages/openapi.toml"):
+        assert (packages / "inbox" / path).is_file()
 
 
 def change(old: str, new: str) -> Callable[[Path], None]:
