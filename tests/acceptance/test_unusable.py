@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
-from inbox.store.sqlite import open_archive
+from inbox.store.sqlite import open_archive, schema
 from tests.acceptance.place import Place
 
 
@@ -27,47 +28,18 @@ def foreign(path: Path) -> None:
 
 
 def older(path: Path) -> None:
-    """Make it what the first version wrote."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for column in ("steady_until", "lease", "waits_since"):
-            connection.execute(f"ALTER TABLE deliveries DROP COLUMN {column}")
-        for trigger in ("events_added", "events_changed", "events_removed"):
-            connection.execute(f"DROP TRIGGER {trigger}")
-        for index in (
-            "attempts_source",
-            "events_bodies",
-            "events_bodiless",
-            "events_stripped",
-            "events_kind",
-            "events_request",
-            "events_subject",
-        ):
-            connection.execute(f"DROP INDEX {index}")
-        connection.execute("CREATE INDEX events_source ON events (source, id)")
-        connection.execute("CREATE INDEX events_status ON events (status, id)")
-        for column in ("body_pruned_at", "pruned_at", "subject", "erased_at"):
-            connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
-        for table in (
-            "keeps",
-            "counts",
-            "processes",
-            "alarms",
-            "alarm_changes",
-            "notices",
-            "kinds",
-            "spans",
-            "matches",
-            "seal",
-            "erasures",
-        ):
-            connection.execute(f"DROP TABLE {table}")
-        for table in ("bodies", "held"):
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN seal")
-        for table in ("events", "refusals", "held"):
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN request_id")
-        for column in ("together", "source"):
-            connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
-        connection.execute("DELETE FROM _sqlite_migrations WHERE name > '0002'")
+    """Make it what the first version wrote: its own tables, and in them what they can hold of what is there."""
+    made = path.with_name("older.db")
+    with closing(sqlite3.connect(made)) as connection, connection:
+        schema.migrations.apply(Database(connection), stop_before="0002_steady_leases")
+        connection.execute("ATTACH ? AS newer", (str(path),))
+        for table in ("events", "bodies"):
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM newer.{table}")
+        connection.commit()
+    for name in ("inbox.db-wal", "inbox.db-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    made.replace(path)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def order(number: int, currency: str) -> dict[str, Any]:
 
 def live(folder: Path, handlers: Path) -> None:
     """Let a day pass: busy by day, quiet by night, an hour of wrong signatures, one order in a new currency."""
-    until = time.time() - 20
+    until = time.time() - 400
     with Inbox(folder, handlers=handlers, sources=SOURCES, now=until - DAY) as inbox:
         number = 0
         while inbox.clock.now < until:
