@@ -60,10 +60,7 @@ PLACES = (
 def test_nothing_from_outside_is_html(reader: Reader, path: str) -> None:
     """A payload, its keys, an error of a handler: text, wherever they are shown, and no template either."""
     page = shown(reader, path)
-    assert ("<script>alert" in page, "49" in re.sub(r"csrf_token[^>]+", "", page) and "{{7*7}}" in page) == (
-        False,
-        False,
-    )
+    assert ("<script>alert" in page, "/script&gt;49" in page) == (False, False)
     assert not re.search(r"<[^>]+\s(on\w+|style)=", page), "the policy would stop it, and so it is not written"
 
 

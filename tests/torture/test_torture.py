@@ -141,6 +141,8 @@ def test_every_process_is_known_by_its_role(tmp_path: Path) -> None:
         eventually(lambda: wanted == sorted(process.role for process in inbox.family()), "all are there")
         worker = next(process for process in inbox.family() if process.role == "worker")
         children = {process.pid for process in inbox.family() if process.parent == worker.pid}
+        for child in children:
+            os.kill(child, signal.SIGSTOP)  # or it notices that its parent is gone, and ends
         os.kill(worker.pid, signal.SIGKILL)
         assert children <= {process.pid for process in inbox.family()}
     finally:
