@@ -99,7 +99,10 @@ def logged_in() -> str:
 def _next() -> str:
     """Return where somebody wanted to go: a page of ours, never another site."""
     wanted = request.values.get("next", "")
-    parts = urlsplit(wanted)
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:  # such as //[
+        return url_for("pages.overview")
     ours = not parts.scheme and not parts.netloc and parts.path.startswith("/inbox/") and "\\" not in wanted
     return wanted if ours and wanted.isprintable() else url_for("pages.overview")
 
@@ -110,4 +113,6 @@ def network(address: str) -> str:
         found = ip_address(address)
     except ValueError:
         return sha256(address.encode("utf-8", "replace")).hexdigest()
+    if found.version == 6 and found.ipv4_mapped is not None:  # a server on [::] sees IPv4 so
+        found = found.ipv4_mapped
     return str(found) if found.version == 4 else found.exploded[:19]

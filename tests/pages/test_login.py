@@ -45,6 +45,8 @@ def test_login_leads_to_where_one_wanted_to_go(stranger: Reader) -> None:
         "/in/roomz",
         "/inbox/\\x",
         "javascript:1",
+        "//[evil",
+        "//℀.example/inbox/",
         "",
     ],
 )
@@ -85,6 +87,18 @@ def test_half_an_ipv6_address_is_one_address(owned: Inbox) -> None:
     form = {"user": "admin", "password": "wrong"}
     found = [reader.post("/inbox/login", form, token=token, **place).status_code for place in from_there]
     assert [403] * 10 + [429] == found
+
+
+def test_ipv4_addresses_that_a_server_on_both_sees_are_several(owned: Inbox) -> None:
+    """On `[::]` an IPv4 address comes as ::ffff:192.0.2.1; a stranger must not use up the tries of all others."""
+    reader = Reader(alone(owned.runtime))
+    token = reader.token()
+    form, there = {"user": "admin", "password": "wrong"}, {"REMOTE_ADDR": "::ffff:192.0.2.1"}
+    for _ in range(10):
+        assert 403 == reader.post("/inbox/login", form, token=token, environ_overrides=there).status_code
+    assert 429 == reader.post("/inbox/login", form, token=token, environ_overrides=there).status_code
+    other = {"REMOTE_ADDR": "::ffff:192.0.2.2"}
+    assert 403 == reader.post("/inbox/login", form, token=token, environ_overrides=other).status_code
 
 
 def test_log_out_ends_the_login_wherever_its_cookie_is(reader: Reader, owned: Inbox) -> None:
