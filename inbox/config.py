@@ -224,10 +224,10 @@ def _check_bind(settings: Settings, file: str) -> None:
     if not admin.bind:
         return
     try:
-        taken = admin.address == (server.host, server.port)
+        host, port = admin.address
     except ValueError:
         raise ConfigError(f"{file}: admin.bind", f"{admin.bind!r} is not IP:PORT, as in 127.0.0.1:8001") from None
-    if taken:
+    if port == server.port and (host == server.host or {host, server.host} & {"0.0.0.0", "::"}):  # noqa: S104
         raise ConfigError(
             f"{file}: admin.bind", "that is the receiver's own address; leave it out to have the pages there"
         )

@@ -118,6 +118,25 @@ def test_broken_toml_is_an_error(tmp_path: Path, text: str) -> None:
     assert problem(tmp_path, text).startswith("inbox.toml: not valid TOML: ")
 
 
+@pytest.mark.parametrize("bind", ["localhost:8001", "127.0.0.1", ":8001", "::1:8001", "127.0.0.1:0", "a@127.0.0.1:1"])
+def test_pages_are_bound_to_an_address_and_a_port(tmp_path: Path, bind: str) -> None:
+    """No name, which may be several addresses, and no gap."""
+    expected = f"inbox.toml: admin.bind: {bind!r} is not IP:PORT, as in 127.0.0.1:8001"
+    assert expected == problem(tmp_path, f'[admin]\nbind = "{bind}"')
+    assert ("::1", 8001) == settings(tmp_path, '[admin]\nbind = "[::1]:8001"').admin.address
+
+
+@pytest.mark.parametrize(
+    ("host", "bind"),
+    [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "[::]")],
+)
+def test_pages_cannot_take_the_receivers_port(tmp_path: Path, host: str, bind: str) -> None:
+    """Nor as one of all addresses: whoever came second could not listen, and that could be the receiver."""
+    text = f'[server]\nhost = "{host}"\nport = 9000\n[admin]\nbind = "{bind}:%d"'
+    assert "that is the receiver's own address" in problem(tmp_path, text % 9000)
+    assert 9001 == settings(tmp_path, text % 9001).admin.address[1]
+
+
 def test_other_encoding_is_an_error(tmp_path: Path) -> None:
     """A file that is not UTF-8 is an ordinary configuration error."""
     (tmp_path / "inbox.toml").write_bytes(b"\xff\xfe")

@@ -58,8 +58,8 @@ def log_in(runtime: Runtime, user: str, password: str) -> Started | None:
     if not right or known is None:
         return None
     secret, seconds, now = secrets.token_urlsafe(32), runtime.settings.admin.session, runtime.clock()
-    runtime.access.log_in(user, _digest(secret), at=now, expires_at=now + seconds)
-    return Started(secret, seconds)
+    begun = runtime.access.log_in(user, known, _digest(secret), at=now, expires_at=now + seconds)
+    return Started(secret, seconds) if begun else None
 
 
 def login(runtime: Runtime, secret: str) -> Login | None:

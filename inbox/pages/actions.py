@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 from inbox.desk import actions as desk
 from inbox.desk.events import require_complete
 from inbox.pages.shell import pages, runtime, who
-from inbox.pages.wanted import asked, number, wanted
+from inbox.pages.wanted import asked, known, number, wanted
 from inbox.store.filters import Filter
 
 PAGE = 50
@@ -74,7 +74,7 @@ def act() -> Response:
 @pages.get("/actions/<int:number>")
 def action(number: int) -> str:
     """Show how far an action is."""
-    found = desk.action(runtime(), number)
+    found = desk.action(runtime(), known(number, "action"))
     worker = desk.no_worker(runtime()) if found["state"] in ("waiting", "running") else ""
     return render_template("action.html", action=found, words=WORDS[found["kind"]], worker=worker)
 
@@ -82,7 +82,7 @@ def action(number: int) -> str:
 @pages.post("/actions/<int:number>/stop")
 def stop_action(number: int) -> Response:
     """Stop an action where it is."""
-    desk.stop(runtime(), number, who())
+    desk.stop(runtime(), known(number, "action"), who())
     return redirect(url_for("pages.action", number=number))
 
 

@@ -12,7 +12,7 @@ from inbox.desk.event import story
 from inbox.errors import NotFound, Unreadable
 from inbox.pages.shell import pages, runtime
 from inbox.pages.tree import tree
-from inbox.pages.wanted import asked, wanted
+from inbox.pages.wanted import asked, known, wanted
 from inbox.store.filters import EVENT_STATUSES
 
 PAGE = 50
@@ -57,11 +57,11 @@ def newer() -> str:
 @pages.get("/events/<int:number>")
 def event(number: int) -> str:
     """Show everything about one event."""
-    found = story(runtime(), _id(number))
+    found = story(runtime(), known(number, "event"))
     payload = found["payload"]
     shown = tree(payload["value"], found["violations"]) if payload["kind"] == "json" else None
     waiting = [row for row in pauses(runtime()) if row["ended_at"] is None]
-    return render_template(
+    page = render_template(
         "event.html",
         event=found,
         tree=shown,
@@ -70,13 +70,14 @@ def event(number: int) -> str:
         can={kind for kind, states in _ACTIONS.items() if found["status"] in states},
         paused=[row for row in waiting if _holds(row, found)],
     )
+    return page.encode("utf-8", "backslashreplace").decode()  # halves of characters, which JSON can escape
 
 
 @pages.get("/events/<int:number>/body")
 def body(number: int) -> Response:
     """Hand the body over as a file: a browser is not to guess what it is, nor to show it."""
     try:
-        content = runtime().archive.request(_id(number)).body
+        content = runtime().archive.request(known(number, "event")).body
     except Unreadable as error:
         raise NotFound(str(error)) from None
     response = Response(content, mimetype="application/octet-stream")
@@ -97,12 +98,6 @@ def by_request(identity: str) -> Any:
 
 def _to(address: str) -> Response:
     return Response(status=302, headers={"Location": address})
-
-
-def _id(number: int) -> int:
-    if number >= 2**63:
-        raise NotFound(f"there is no event {number}")
-    return number
 
 
 def _holds(pause: dict[str, Any], event: dict[str, Any]) -> bool:

@@ -2,24 +2,31 @@
 
 from hashlib import sha256
 from ipaddress import ip_address
+from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
 import structlog
 from flask import Response, abort, current_app, g, make_response, redirect, render_template, request, session, url_for
+from flask.sessions import NullSession
 from limits import RateLimitItemPerMinute
 from limits.strategies import MovingWindowRateLimiter
 from werkzeug import Response as AnyResponse
 
 from inbox.desk import access
+from inbox.errors import StoreUnavailable
 from inbox.pages.sessions import on_this_machine
 from inbox.pages.shell import csrf, pages, runtime
 from inbox.web.beside import MAX_FORM
 from inbox.web.health import is_local
+from inbox.web.statuses import RETRY_AFTER
 
 log = structlog.get_logger("inbox.pages")
 
 TRIES = RateLimitItemPerMinute(10, 5)
 """Wrong passwords from one address, in five minutes."""
+
+_TURNS = BoundedSemaphore(3)
+"""Passwords that are looked at or wait for that, each for a tenth of a second: more would keep threads from others."""
 
 _LOGIN = "login"
 _OPEN = ("pages.login", "pages.log_in")
@@ -59,12 +66,19 @@ def log_in() -> str | AnyResponse:
     user, address = request.form.get("user", ""), network(request.remote_addr or "")
     tries: MovingWindowRateLimiter = current_app.extensions["inbox_tries"]
     if not tries.test(TRIES, address):
-        log.warning("login.limited", user=user[:64], remote=request.remote_addr)
+        log.warning("login.limited", user=_named(user), remote=request.remote_addr)
         return _again(user, "Too many wrong passwords from your address. Wait five minutes.", 429)
-    started = access.log_in(runtime(), user, request.form.get("password", ""))
+    if not _TURNS.acquire(blocking=False):
+        log.warning("login.crowded", user=_named(user), remote=request.remote_addr)
+        return _again(user, "Many try to log in at this moment. Try again in a few seconds.", 503)
+    try:
+        started = access.log_in(runtime(), user, request.form.get("password", ""))
+        if started is None:
+            tries.hit(TRIES, address)
+    finally:
+        _TURNS.release()
     if started is None:
-        tries.hit(TRIES, address)
-        log.warning("login.refused", user=user[:64], remote=request.remote_addr)
+        log.warning("login.refused", user=_named(user), remote=request.remote_addr)
         return _again(user, "User or password are wrong.", 403)
     session.clear()  # nothing from before, so that nobody can have prepared it
     session[_LOGIN] = started.secret
@@ -81,16 +95,23 @@ def logout() -> AnyResponse:
     return redirect(url_for("pages.login"))
 
 
+def _named(user: str) -> str:
+    """Return a user as the log may have it: who is none could be a password, typed into the wrong field."""
+    return user if any(row["user"] == user for row in runtime().access.users()) else "unknown"
+
+
 def _again(user: str, problem: str, status: int) -> Response:
     page = render_template("login.html", next=_next(), user=user, problem=problem)
     response = make_response(page, status)
-    if status == 429:
-        response.headers["Retry-After"] = str(TRIES.get_expiry())
+    if status in (429, 503):
+        response.headers["Retry-After"] = str(TRIES.get_expiry() if status == 429 else RETRY_AFTER)
     return response
 
 
 def logged_in() -> str:
-    """Return who has logged in with this browser, "" if nobody has."""
+    """Return who has logged in with this browser, "" if nobody has. Raises StoreUnavailable if that cannot be told."""
+    if isinstance(session, NullSession):
+        raise StoreUnavailable("the secret that signs cookies cannot be read")
     secret = session.get(_LOGIN, "")
     found = access.login(runtime(), secret) if secret else None
     return found.user if found is not None else ""
@@ -99,7 +120,10 @@ def logged_in() -> str:
 def _next() -> str:
     """Return where somebody wanted to go: a page of ours, never another site."""
     wanted = request.values.get("next", "")
-    parts = urlsplit(wanted)
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:  # such as //[
+        return url_for("pages.overview")
     ours = not parts.scheme and not parts.netloc and parts.path.startswith("/inbox/") and "\\" not in wanted
     return wanted if ours and wanted.isprintable() else url_for("pages.overview")
 
@@ -110,4 +134,6 @@ def network(address: str) -> str:
         found = ip_address(address)
     except ValueError:
         return sha256(address.encode("utf-8", "replace")).hexdigest()
+    if found.version == 6 and found.ipv4_mapped is not None:  # a server on [::] sees IPv4 so
+        found = found.ipv4_mapped
     return str(found) if found.version == 4 else found.exploded[:19]

@@ -6,11 +6,15 @@ It names a login that the store knows, so that a log-out ends it wherever a copy
 from ipaddress import ip_address
 from typing import Any
 
+import structlog
 from flask import Flask, Request, request
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 
+from inbox.errors import StoreError
 from inbox.runtime import Runtime
 from inbox.web.beside import FORMS
+
+log = structlog.get_logger("inbox.pages")
 
 
 class Sessions(SecureCookieSessionInterface):
@@ -20,11 +24,17 @@ class Sessions(SecureCookieSessionInterface):
         self._runtime = runtime
 
     def open_session(self, app: Flask, request: Request) -> Any:
-        """Return the session, a new one if the cookie is not ours; the store is asked for its secret once."""
+        """Return the session, a new one if the cookie is not ours; the store is asked for its secret once.
+
+        While the store cannot tell it there is none, which `login.logged_in` says: nothing may be raised here.
+        """
         if not (request.path + "/").startswith(FORMS + "/"):
             return self.make_null_session(app)
-        if app.secret_key is None:
-            app.secret_key = self._runtime.access.secret()
+        try:
+            app.secret_key = app.secret_key or self._runtime.access.secret()
+        except StoreError as error:
+            log.error("page.unavailable", path=request.path, error=str(error))
+            return self.make_null_session(app)
         return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:

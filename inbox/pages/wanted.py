@@ -1,4 +1,4 @@
-"""The query of an address ↔ the events that it means. Raises BadRequest with what is allowed."""
+"""An address ↔ the events and numbers that it means. Raises BadRequest with what is allowed."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -7,6 +7,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
+from inbox.errors import NotFound
 from inbox.moments import moment
 from inbox.store.filters import EVENT_STATUSES, Filter
 
@@ -28,9 +29,16 @@ def wanted(query: MultiDict[str, str], now: float) -> Filter:
 
 def number(text: str, name: str) -> int:
     """Return a number of an address."""
-    if not (text.isascii() and text.isdecimal()) or int(text[:20]) > _LARGEST:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) > _LARGEST:
         raise BadRequest(f"{name} is a whole number, not {text[:40]!r}.")
     return int(text)
+
+
+def known(number: int, what: str) -> int:
+    """Return the number of a row in the path of an address. Raises NotFound if SQLite could not hold it."""
+    if number > _LARGEST:
+        raise NotFound(f"there is no {what} {number}")
+    return number
 
 
 def asked(query: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,9 @@ from markupsafe import Markup, escape
 from inbox.models import iso, utc
 
 NONE = "–"
+WIDEST = 8
+"""Times as long as in one line, at most, is JSON that is indented."""
+
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 _AGES = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -77,8 +80,15 @@ def when(seconds: float | None, now: float | None = None) -> str | Markup:
 
 
 def pretty(value: Any) -> str:
-    """Return a value as indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Return a value as indented JSON; in one line if that would make much of little, as deep nesting does."""
+    flat = json.dumps(value, ensure_ascii=False)
+    parts, left = [], WIDEST * len(flat)
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            return flat
+    return "".join(parts)
 
 
 def plural(value: int, one: str, many: str = "") -> str:

@@ -39,8 +39,8 @@ class Access(Protocol):
         """Remove a user with all their logins; False if there is none."""
         ...
 
-    def log_in(self, user: str, digest: bytes, *, at: float, expires_at: float) -> None:
-        """Begin a login, and forget those that are over."""
+    def log_in(self, user: str, hashed: str, digest: bytes, *, at: float, expires_at: float) -> bool:
+        """Begin a login, and forget those that are over; False if `hashed` is not the user's password any more."""
         ...
 
     def login(self, digest: bytes, at: float) -> Login | None:

@@ -44,7 +44,7 @@ class Beside:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
-        elif scope["path"] == FORMS or scope["path"].startswith(FORMS + "/"):
+        elif _has_forms(scope["path"]):
             await self._read(scope, receive, send)
         else:
             body = Body(receive, self._server.body_timeout)
@@ -72,6 +72,12 @@ class Beside:
             return {"type": "http.request", "body": content}
 
         await self._application(whole, receive, send)  # type: ignore[arg-type]
+
+
+def _has_forms(path: str) -> bool:
+    """Tell whether requests there have a body that is read. Slashes at the front count as one, as Flask has them."""
+    path = "/" + path.lstrip("/")
+    return path == FORMS or path.startswith(FORMS + "/")
 
 
 async def respond(response: Response, send: Send, *more: tuple[bytes, bytes]) -> None:

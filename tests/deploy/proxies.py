@@ -52,7 +52,7 @@ class Proxy:
 
     def __init__(self, name: str, place: Place, authority: Authority, *options: str) -> None:
         self.name = name
-        self.folder = place.folder / name
+        self.folder = place.folder / "-".join([name, *options]).replace("/", "")
         self.folder.mkdir()
         self.http, self.https = free_port(), free_port()
         self.trust = authority.trust()

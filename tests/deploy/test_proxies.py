@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -17,7 +18,7 @@ from inbox.store.sqlite import open_archive
 from tests.acceptance.place import Place, eventually
 from tests.acceptance.test_wire import secret, signature
 from tests.deploy.authority import Authority
-from tests.deploy.proxies import Proxy, head, post, read
+from tests.deploy.proxies import Answer, Proxy, head, post, read
 
 MIB = 1024 * 1024
 SERVER = "trusted_proxies = 1\npatience = 1.0\nconnections = 4"
@@ -155,6 +156,50 @@ def test_only_what_senders_need_is_public(proxy: Proxy) -> None:
     ):
         answer = proxy.raw(head(b"GET", path))
         assert (404, False) == (answer.status, "ready" in str(answer.content)), (path, answer)
+
+
+@pytest.mark.parametrize(("name", "guesser"), [("nginx", "127.0.0.3"), ("caddy", "127.0.0.4")])
+def test_an_owner_logs_in_through_a_proxy_that_lets_the_pages_through(place: Place, name: str, guesser: str) -> None:
+    """With `--public /inbox/`: a cookie for HTTPS only, the tries counted for each address, and nothing else public."""
+    place.inbox("admin", "set-password", "--user", name, input="a password of the owner\n")
+    proxy = Proxy(name, place, Authority(place.folder), "--public", "/inbox/")
+    try:
+        form = proxy.raw(head(b"GET", b"/inbox/login?next=/inbox/events"))
+        assert 200 == form.status
+        found = re.search(rb'name="csrf_token" value="([^"]+)"', form.content)
+        assert found is not None
+        fields = b"csrf_token=%s&next=/inbox/events&user=%s&password=" % (found[1], name.encode())
+        typed = b"Content-Type: application/x-www-form-urlencoded"
+
+        def log_in(password: bytes, source: str) -> Answer:
+            lines = (typed, b"Cookie: " + cookie(form), b"X-Forwarded-For: 203.0.113.9", b"X-Real-IP: 203.0.113.9")
+            with proxy.connect(source) as connection:
+                connection.sendall(post(b"/inbox/login", fields + password, *lines))
+                return read(connection)
+
+        tries = [log_in(b"wrong", guesser).status for _ in range(11)]
+        assert [403] * 10 + [429] == tries
+        begun = log_in(b"a+password+of+the+owner", "127.0.0.5")
+        assert (302, "/inbox/events") == (begun.status, begun.headers["location"])
+        assert {"Secure", "HttpOnly", "Path=/inbox", "SameSite=Lax"} <= set(begun.headers["set-cookie"].split("; "))
+        assert 200 == proxy.raw(head(b"GET", b"/inbox/events", b"Cookie: " + cookie(begun))).status
+        for path in (
+            b"/inbox/../readyz",
+            b"/inbox/%2e%2e/readyz",
+            b"/in/../inbox/",
+            b"//inbox/",
+            b"/%69nbox/",
+            b"/inboxx",
+        ):
+            answer = proxy.raw(head(b"GET", path, b"Cookie: " + cookie(begun)))
+            assert answer.status == 404, (path, answer)
+    finally:
+        proxy.close()
+
+
+def cookie(answer: Answer) -> bytes:
+    """Return the cookie of an answer as a browser sends it back."""
+    return answer.headers["set-cookie"].split(";")[0].encode()
 
 
 def test_slow_senders_neither_hold_the_receiver_nor_stay(proxy: Proxy) -> None:

@@ -1,10 +1,15 @@
 """Who may see the pages: nobody until a password is set, then whoever knows it, over HTTPS or on this machine."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
+
 import pytest
 from structlog.testing import capture_logs
 
 from inbox.desk import access
+from inbox.errors import StoreUnavailable
 from inbox.pages import add, alone
+from inbox.store.sqlite.access import SqliteAccess
 from inbox.testing import Inbox
 from inbox.web import create_app
 from tests.pages.conftest import PASSWORD, Reader
@@ -45,6 +50,8 @@ def test_login_leads_to_where_one_wanted_to_go(stranger: Reader) -> None:
         "/in/roomz",
         "/inbox/\\x",
         "javascript:1",
+        "//[evil",
+        "//℀.example/inbox/",
         "",
     ],
 )
@@ -59,8 +66,8 @@ def test_wrong_password_is_told_as_one_thing(stranger: Reader, user: str, passwo
     with capture_logs() as logs:
         answer = stranger.log_in(password, user)
     assert (403, True) == (answer.status_code, "User or password are wrong." in answer.text)
-    refused = {"event": "login.refused", "user": user[:64], "remote": "127.0.0.1", "log_level": "warning"}
-    assert [refused] == logs
+    name = user if user == "admin" else "unknown"  # it may be a password, typed into the wrong field
+    assert [{"event": "login.refused", "user": name, "remote": "127.0.0.1", "log_level": "warning"}] == logs
     assert 302 == stranger.get("/inbox/").status_code
 
 
@@ -77,6 +84,47 @@ def test_who_tries_too_often_has_to_wait(owned: Inbox) -> None:
     assert 302 == reader.post("/inbox/login", {"user": "admin", "password": PASSWORD}, **other).status_code
 
 
+def test_crowd_that_logs_in_leaves_threads_to_others(owned: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three passwords are looked at or wait for it; others are told at once to come again, and have not used a try."""
+    go, begun = Event(), Semaphore(0)
+
+    def slowly(password: str, known: str) -> bool:
+        begun.release()
+        return go.wait(20)
+
+    monkeypatch.setattr("inbox.passwords.matches", slowly)
+    app = alone(owned.runtime)
+    readers = [Reader(app) for _ in range(4)]
+    token = [reader.token() for reader in readers]
+    form = {"user": "admin", "password": PASSWORD}
+    with ThreadPoolExecutor(3) as threads:
+        three = [threads.submit(readers[n].post, "/inbox/login", form, token=token[n]) for n in range(3)]
+        assert all(begun.acquire(timeout=20) for _ in three)
+        with capture_logs() as logs:
+            fourth = readers[3].post("/inbox/login", form, token=token[3])
+        go.set()
+        assert [302] * 3 == [one.result().status_code for one in three]
+    assert (503, "5", True) == (fourth.status_code, fourth.headers["Retry-After"], "Try again" in fourth.text)
+    assert ["login.crowded"] == [line["event"] for line in logs]
+    assert 302 == readers[3].post("/inbox/login", form, token=token[3]).status_code
+
+
+def test_store_that_cannot_tell_its_secret_is_a_page(owned: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first who asks has it written; while that cannot be there is a 503, and afterwards there is the form."""
+    reader = Reader(alone(owned.runtime))
+
+    def locked(self: SqliteAccess) -> bytes:
+        raise StoreUnavailable("the database is locked")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(SqliteAccess, "secret", locked)
+        page, answer = reader.get("/inbox/login"), reader.get("/inbox/api/events")
+    assert (503, "text/html", "no-store") == (page.status_code, page.mimetype, page.headers["Cache-Control"])
+    assert (503, "unavailable") == (answer.status_code, answer.json and answer.json["error"])
+    assert "the database is locked" == logs[0]["error"]
+    assert 200 == reader.get("/inbox/login").status_code
+
+
 def test_half_an_ipv6_address_is_one_address(owned: Inbox) -> None:
     """Whoever has a network of their own has as many tries as others."""
     reader = Reader(alone(owned.runtime))
@@ -85,6 +133,18 @@ def test_half_an_ipv6_address_is_one_address(owned: Inbox) -> None:
     form = {"user": "admin", "password": "wrong"}
     found = [reader.post("/inbox/login", form, token=token, **place).status_code for place in from_there]
     assert [403] * 10 + [429] == found
+
+
+def test_ipv4_addresses_that_a_server_on_both_sees_are_several(owned: Inbox) -> None:
+    """On `[::]` an IPv4 address comes as ::ffff:192.0.2.1; a stranger must not use up the tries of all others."""
+    reader = Reader(alone(owned.runtime))
+    token = reader.token()
+    form, there = {"user": "admin", "password": "wrong"}, {"REMOTE_ADDR": "::ffff:192.0.2.1"}
+    for _ in range(10):
+        assert 403 == reader.post("/inbox/login", form, token=token, environ_overrides=there).status_code
+    assert 429 == reader.post("/inbox/login", form, token=token, environ_overrides=there).status_code
+    other = {"REMOTE_ADDR": "::ffff:192.0.2.2"}
+    assert 403 == reader.post("/inbox/login", form, token=token, environ_overrides=other).status_code
 
 
 def test_log_out_ends_the_login_wherever_its_cookie_is(reader: Reader, owned: Inbox) -> None:

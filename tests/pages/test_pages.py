@@ -122,6 +122,20 @@ def test_event_that_failed(reader: Reader) -> None:
     assert all(title in page for title in ("As curl", "As inbox send", "As a test"))
 
 
+def test_event_with_half_a_character_is_shown(reader: Reader, filled: Inbox) -> None:
+    """Some senders cut a text in the middle of an emoji; JSON can say so, UTF-8 cannot."""
+    number = filled.receive("open", b'{"id": "half", "type": "x", "cut \\ud83d": "short \\ud83d"}').id
+    page = shown(reader, f"/inbox/events/{number}")
+    assert ("cut \\ud83d" in page, "short \\ud83d" in page) == (True, True)
+
+
+def test_long_type_does_not_fill_the_list(reader: Reader, filled: Inbox) -> None:
+    """It is whole on the page of its event."""
+    number = filled.receive("open", {"id": "long", "type": "t" * 100_000}).id
+    assert len(shown(reader, "/inbox/events")) < 50_000
+    assert "t" * 100_000 in shown(reader, f"/inbox/events/{number}")
+
+
 def test_event_in_quarantine(reader: Reader) -> None:
     """Each violation, also at its place in the payload."""
     page = shown(reader, "/inbox/events/5")
@@ -140,7 +154,7 @@ def test_body_is_a_file(reader: Reader) -> None:
     "path",
     [
         "/inbox/events/99", "/inbox/events/99/body", f"/inbox/events/{2**70}", "/inbox/actions/9", "/inbox/requests/r0",
-        "/inbox/x",
+        "/inbox/x", f"/inbox/actions/{2**70}",
     ],
 )  # fmt: skip
 def test_what_is_not_there(reader: Reader, path: str) -> None:

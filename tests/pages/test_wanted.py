@@ -32,6 +32,8 @@ def test_every_field() -> None:
         ("since", "yesterday", "since: 'yesterday' is no time; allowed: 2026-01-31"),
         ("before", "x", "before is a whole number, not 'x'."),
         ("before", "9" * 30, "before is a whole number"),
+        ("before", "0" * 25 + "9" * 30, "before is a whole number"),
+        ("after", "0" * 6000 + "1", "after is a whole number"),
         ("before", "-1", "before is a whole number"),
         ("after", "²", "after is a whole number"),
     ],

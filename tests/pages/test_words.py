@@ -1,5 +1,7 @@
 """How numbers and instants are written."""
 
+import json
+
 import pytest
 
 from inbox.pages import words
@@ -24,6 +26,16 @@ def test_number(shown: str, value: float | None) -> None:
 def test_size(shown: str, value: float | None) -> None:
     """In units of 1,024."""
     assert shown == words.size(value)
+
+
+def test_pretty() -> None:
+    """Indented, unless a sender nested it so that a page would have a hundred times what came."""
+    assert '{\n  "a": [\n    1,\n    "é"\n  ]\n}' == words.pretty({"a": [1, "é"]})
+    assert ["[]", "{}", '"x"', "null"] == [words.pretty(value) for value in ([], {}, "x", None)]
+    hostile: list[object] = [1] * 1000
+    for _ in range(90):
+        hostile = [hostile]
+    assert json.dumps(hostile) == words.pretty(hostile)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ _SET = """
 INSERT INTO users (user, password, set_at) VALUES (?, ?, ?)
 ON CONFLICT (user) DO UPDATE SET password = excluded.password, set_at = excluded.set_at
 """
+_LOG_IN = "INSERT INTO logins SELECT ?, user, ?, ? FROM users WHERE user = ? AND password = ?"
 _LOGIN = "SELECT user, expires_at FROM logins WHERE digest = ? AND expires_at > ?"
 _HOUR = 3600.0
 
@@ -71,12 +72,14 @@ class SqliteAccess:
         with self._connection.write() as connection:
             return connection.execute("DELETE FROM users WHERE user = ?", (user,)).rowcount > 0
 
-    def log_in(self, user: str, digest: bytes, *, at: float, expires_at: float) -> None:
-        """See Access. Atomic: one transaction."""
+    def log_in(self, user: str, hashed: str, digest: bytes, *, at: float, expires_at: float) -> bool:
+        """See Access. Atomic: one transaction, so that a new password ends also the login that begins meanwhile."""
         with self._connection.write() as connection:
             connection.execute("DELETE FROM logins WHERE expires_at <= ?", (at,))
-            connection.execute("INSERT INTO logins VALUES (?, ?, ?, ?)", (digest, user, at, expires_at))
-            connection.execute("UPDATE users SET last_login_at = ? WHERE user = ?", (at, user))
+            begun = connection.execute(_LOG_IN, (digest, at, expires_at, user, hashed)).rowcount > 0
+            if begun:
+                connection.execute("UPDATE users SET last_login_at = ? WHERE user = ?", (at, user))
+        return begun
 
     def login(self, digest: bytes, at: float) -> Login | None:
         """See Access."""
