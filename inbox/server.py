@@ -175,7 +175,7 @@ def serve_pages(runtime: Runtime) -> None:
     host, port = runtime.settings.admin.address
     server = replace(runtime.settings.server, host=host, port=port)
     listener.check_address(server, "admin.bind")
-    _ = runtime.access.users()
+    _ = runtime.access.users()  # a store that cannot be opened is told before anybody can ask
     _serve(runtime, server, listener.bind(server, "admin.bind"), "pages_application", inherited=False)
 
 

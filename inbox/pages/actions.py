@@ -14,6 +14,9 @@ from inbox.pages.wanted import asked, known, number, wanted
 from inbox.store.filters import Filter
 
 PAGE = 50
+LONGEST = 500
+"""Characters of a reason that are kept."""
+
 MOST = 5000
 """Events that can be chosen one by one."""
 
@@ -63,7 +66,7 @@ def act() -> Response:
         runtime(),
         kind,
         who=who(),
-        why=request.form.get("why", "").strip(),
+        why=request.form.get("why", "").strip()[:LONGEST],
         handler=request.form.get("handler_only") or None,
         force=bool(request.form.get("force")),
         **selection,

@@ -5,6 +5,7 @@ from werkzeug import Response
 
 from inbox.desk import actions as desk
 from inbox.desk.handlers import handlers as look
+from inbox.pages.actions import LONGEST
 from inbox.pages.shell import pages, runtime, who
 
 
@@ -22,7 +23,7 @@ def handlers() -> str:
 def pause() -> Response:
     """Let what goes to a handler, or comes from a source, wait."""
     kind, name, why = (request.form.get(field, "") for field in ("kind", "name", "why"))
-    done = desk.pause(runtime(), kind, name, who=who(), why=why)  # type: ignore[arg-type]
+    done = desk.pause(runtime(), kind, name, who=who(), why=why[:LONGEST])  # type: ignore[arg-type]
     flash(f"The {kind} {name} is paused: events are accepted and wait." if done else f"{name} was paused already.")
     return redirect(url_for("pages.handlers"))
 
