@@ -73,7 +73,7 @@ def chromium(place: Place, profile: Path, *, script: bool = True) -> Iterator[Br
     options.binary_location = program("chromium", "chromium")
     for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,1000"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     if not script:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     driver = Chrome(options=options, service=ChromeService(program("chromedriver", "chromium-driver")))

@@ -2,7 +2,7 @@
 "use strict";
 
 const EVERY = 4000; // milliseconds between two looks
-const ENOUGH = 12; // looks in vain, after which a page that nobody can log in to any more stops asking
+const LONGEST = 16; // times as long between two looks, at most, while there is no answer
 
 // Times in the reader's zone; the exact instant on hover.
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -42,14 +42,22 @@ function follow(fresh) {
   }
 }
 
-let vain = 0;
+let vain = 0; // looks in a row that brought nothing
+let next; // the look that is planned
 
+// A page that nobody sees asks for nothing, and one whose login is over says so and asks no more.
 async function look() {
+  clearTimeout(next);
   if (document.hidden) return;
   const mark = document.getElementById("live");
   try {
     const page = document.querySelector("[data-from]")?.dataset.from || location.href;
-    const answer = await fetch(page, { headers: { "X-Live": "1" }, redirect: "error" });
+    const answer = await fetch(page, { headers: { "X-Live": "1" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect") {
+      mark.hidden = true;
+      document.getElementById("over").hidden = false;
+      return;
+    }
     if (!answer.ok) throw new Error(String(answer.status));
     follow(new DOMParser().parseFromString(await answer.text(), "text/html"));
     vain = 0;
@@ -58,7 +66,8 @@ async function look() {
     vain += 1;
     mark.hidden = true;
   }
-  if (vain < ENOUGH) setTimeout(look, EVERY);
+  clearTimeout(next);
+  next = setTimeout(look, EVERY * Math.min(2 ** vain, LONGEST));
 }
 
 // Buttons that copy what they name.
@@ -104,4 +113,7 @@ for (const element of document.querySelectorAll(".needs-script")) element.hidden
 document.getElementById("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || "your zone";
 localise(document);
 setInterval(() => localise(document), 15000);
-if (document.querySelector("[data-live]")) setTimeout(look, EVERY);
+if (document.querySelector("[data-live]")) {
+  next = setTimeout(look, EVERY);
+  document.addEventListener("visibilitychange", look);
+}
