@@ -16,7 +16,8 @@ for (const one of document.querySelectorAll('a, button, input, select, summary')
   if (!one.checkVisibility({ visibilityProperty: true }) || box.width === 0 || one.closest('.skip, .sr')) continue;
   let around = one.parentElement;
   while (around && !/auto|scroll/.test(getComputedStyle(around).overflowX)) around = around.parentElement;
-  if (!around && (box.left < 0 || box.right > wide + 0.5)) found.push(`${one.tagName} ${one.textContent.slice(0, 40)} ${box.left}–${box.right}`);
+  if (around || (box.left >= 0 && box.right <= wide + 0.5)) continue;
+  found.push(`${one.tagName} ${one.textContent.slice(0, 40)} ${box.left} ${box.right}`);
 }
 return found;
 """
