@@ -38,10 +38,10 @@ HASTY = "const later = setTimeout; window.setTimeout = (run, ms, ...rest) => lat
 
 
 @contextmanager
-def stage(folder: Path, handler: str = SHOP, sources: str = SOURCES) -> Iterator[Place]:
+def stage(folder: Path, handler: str = SHOP, more: str = "") -> Iterator[Place]:
     """Start an inbox whose pages are on, with one handler file."""
     place = Place(folder)
-    place.configure(sources=sources, worker="processes = 1")
+    place.configure(sources=SOURCES + more, worker="processes = 1")
     (folder / ".env").write_text("ROOMZ_WEBHOOK_SECRET=abc\n")
     for path in (folder / "handlers").glob("*.py"):
         path.unlink()
@@ -55,9 +55,9 @@ def stage(folder: Path, handler: str = SHOP, sources: str = SOURCES) -> Iterator
 
 
 @contextmanager
-def scene(folder: Path, handler: str = SHOP, *, hasty: bool = True, script: bool = True) -> Iterator[Browser]:
-    """Do the same, and look at it as the owner."""
-    with stage(folder, handler) as place, chromium(place, folder / "profile", script=script) as browser:
+def scene(folder: Path, handler: str = SHOP, *, more: str = "", hasty: bool = True) -> Iterator[Browser]:
+    """Do the same, and look at it as the owner; `more` is added to the settings."""
+    with stage(folder, handler, more) as place, chromium(place, folder / "profile") as browser:
         if hasty:
             browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HASTY})
         browser.log_in()

@@ -30,12 +30,22 @@ function busy(element) {
 
 const said = new Map(); // what the server last said of each part, before the script wrote times into it
 
+// What a part says apart from what changes at each look: how long ago something was, and the tokens of its forms.
+function meant(element) {
+  const copy = element.cloneNode(true);
+  for (const time of copy.querySelectorAll("time[data-ago]")) time.textContent = "";
+  for (const field of copy.querySelectorAll("input[name=csrf_token]")) field.removeAttribute("value");
+  return copy.innerHTML;
+}
+
 function follow(fresh) {
   for (const element of document.querySelectorAll("[data-live]")) {
     const other = fresh.getElementById(element.id);
-    if (!other || said.get(element.id) === other.innerHTML || busy(element)) continue;
+    if (!other || busy(element)) continue;
+    const news = meant(other);
+    if (said.get(element.id) === news) continue;
     const open = [...element.querySelectorAll("details[id]")].filter((item) => item.open).map((item) => item.id);
-    said.set(element.id, other.innerHTML);
+    said.set(element.id, news);
     element.replaceChildren(...other.childNodes);
     for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
     localise(element);
@@ -108,7 +118,7 @@ document.addEventListener("keydown", (event) => {
   if (search) { event.preventDefault(); search.focus(); }
 });
 
-for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, element.innerHTML);
+for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, meant(element));
 for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
 document.getElementById("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || "your zone";
 localise(document);
