@@ -38,14 +38,16 @@ HASTY = "const later = setTimeout; window.setTimeout = (run, ms, ...rest) => lat
 
 
 @contextmanager
-def stage(folder: Path, handler: str = SHOP, more: str = "") -> Iterator[Place]:
-    """Start an inbox whose pages are on, with one handler file."""
+def stage(folder: Path, handler: str = SHOP, more: str = "", broken: str = "") -> Iterator[Place]:
+    """Start an inbox whose pages are on, with one handler file; `more` is added to the settings."""
     place = Place(folder)
     place.configure(sources=SOURCES + more, worker="processes = 1")
     (folder / ".env").write_text("ROOMZ_WEBHOOK_SECRET=abc\n")
     for path in (folder / "handlers").glob("*.py"):
         path.unlink()
     place.handler("shop", handler)
+    if broken:
+        place.handler("broken", broken)
     place.inbox("admin", "set-password", input=PASSWORD)
     place.start()
     try:
@@ -55,9 +57,9 @@ def stage(folder: Path, handler: str = SHOP, more: str = "") -> Iterator[Place]:
 
 
 @contextmanager
-def scene(folder: Path, handler: str = SHOP, *, more: str = "", hasty: bool = True) -> Iterator[Browser]:
-    """Do the same, and look at it as the owner; `more` is added to the settings."""
-    with stage(folder, handler, more) as place, chromium(place, folder / "profile") as browser:
+def scene(folder: Path, handler: str = SHOP, *, hasty: bool = True, **more: str) -> Iterator[Browser]:
+    """Do the same, and look at it as the owner; `more` is for `stage`."""
+    with stage(folder, handler, **more) as place, chromium(place, folder / "profile") as browser:
         if hasty:
             browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HASTY})
         browser.log_in()
