@@ -50,11 +50,19 @@ HEADERS = {
 """What is sent with every answer under `/inbox/`."""
 
 
+class _Page(Response):
+    """A page; half a character, which JSON can have and UTF-8 cannot, is written as JSON writes it."""
+
+    def set_data(self, value: bytes | str) -> None:
+        super().set_data(value.encode("utf-8", "backslashreplace") if isinstance(value, str) else value)
+
+
 def furnish(app: Flask, runtime: Runtime) -> None:
     """Give an application what the pages need."""
     app.extensions["inbox"] = runtime
     app.extensions["inbox_tries"] = MovingWindowRateLimiter(MemoryStorage())
     app.session_interface = Sessions(runtime)
+    app.response_class = _Page
     app.config.update(
         SESSION_COOKIE_NAME="inbox_session",
         SESSION_COOKIE_PATH=FORMS,
