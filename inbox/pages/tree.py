@@ -74,7 +74,7 @@ def _leaf(value: Any) -> Markup:
     )
 
 
-_UNSEEN = re.compile("[\x00-\x1f\u007f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_UNSEEN = re.compile("[\x00-\x1f\x7f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that nobody sees, or that turn the text after them round: written as JSON can write them."""
 
 

@@ -111,6 +111,7 @@ const leads = (each) => /^(href|src|action|formaction)$/i.test(each.name) && !/^
 for (const one of document.querySelectorAll('*'))
   for (const each of one.attributes)
     if (/^(on|style|srcdoc)/i.test(each.name) || leads(each)) wrong.push(`${each.name}=${each.value}`);
+if (/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.documentElement.textContent)) wrong.push('text is turned round');
 const main = document.querySelector('main');
 return [window.ran ?? null, wrong, main?.checkVisibility(), document.title.endsWith('· webhook-inbox')];
 """

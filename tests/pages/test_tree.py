@@ -7,10 +7,10 @@ from tests.pages.conftest import Reader
 
 def test_unseen_characters_are_written_out() -> None:
     """In names and in values: control characters, marks of direction, spaces without width."""
-    shown = tree({"a\x1b\u202eb": "\u2066\u200b\x7f", "plain ä 漢": "é"}, [])
+    shown = tree({"a\x1b\u202eb": "\u2066\u200b\x7f", "plain ä 漢": "é 👨‍👩‍👧"}, [])
     assert shown is not None
     assert [] == [
-        words for words in (r"a\u001b\u202eb", r"\u2066\u200b\u007f", "plain ä 漢", "é") if words not in shown
+        words for words in (r"a\u001b\u202eb", r"\u2066\u200b\u007f", "plain ä 漢", "é 👨‍👩‍👧") if words not in shown
     ]
     assert not set("\x1b\u202e\u2066\u200b\x7f") & set(shown)
 
