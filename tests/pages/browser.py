@@ -55,6 +55,8 @@ class Browser:
         self._still(lambda: self.driver.find_element(By.XPATH, path).click())
 
     def click(self, css: str) -> None:
+        """Click on something in a live part, which is left alone as soon as that has the focus."""
+        self.driver.execute_script("document.querySelector(arguments[0]).focus()", css)  # type: ignore[no-untyped-call]
         self._still(lambda: self.find(css).click())
 
     def text(self, css: str = "main") -> str:

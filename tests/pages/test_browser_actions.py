@@ -137,7 +137,8 @@ def test_a_replay_is_stopped_where_it_is(browser: Browser) -> None:
     browser.click("#actions tbody tr a")
     eventually(lambda: browser.all("#progress .danger"), "it can be stopped")
     eventually(lambda: not browser.text("#progress label").startswith("0 of"), "it goes on, live")
-    browser.press("Stop")
+    browser.click("#progress .danger")
     done, of, *_ = ended(browser, "stopped").splitlines()[2].split()[::2]
-    assert (0 < int(done) < int(of), int(of)) == (True, MANY + 1)
+    assert 0 < int(done) < int(of)
+    assert MANY <= int(of)
     assert not browser.all("#progress button")
