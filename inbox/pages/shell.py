@@ -1,5 +1,6 @@
 """What every page has: where it is, who sees it, its headers, how things are written in it."""
 
+import re
 from typing import Any
 
 import structlog
@@ -50,11 +51,25 @@ HEADERS = {
 """What is sent with every answer under `/inbox/`."""
 
 
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the text after them round."""
+
+
+class _Page(Response):
+    """A page: what turns text round, and half a character, which UTF-8 cannot have, are written as JSON writes them."""
+
+    def set_data(self, value: bytes | str) -> None:
+        if isinstance(value, str):
+            value = _TURNS.sub(lambda found: f"\\u{ord(found[0]):04x}", value).encode("utf-8", "backslashreplace")
+        super().set_data(value)
+
+
 def furnish(app: Flask, runtime: Runtime) -> None:
     """Give an application what the pages need."""
     app.extensions["inbox"] = runtime
     app.extensions["inbox_tries"] = MovingWindowRateLimiter(MemoryStorage())
     app.session_interface = Sessions(runtime)
+    app.response_class = _Page
     app.config.update(
         SESSION_COOKIE_NAME="inbox_session",
         SESSION_COOKIE_PATH=FORMS,

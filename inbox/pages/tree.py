@@ -1,6 +1,7 @@
 """A payload as nested lists that fold, each violation at its place. Everything from outside is escaped here."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def _values(value: Any, depth: int, left: int) -> int:
 def _node(
     pointer: str, name: str | int | None, value: Any, wrong: Mapping[str, list[str]], depth: int
 ) -> Iterator[Markup]:
-    label = Markup("") if name is None else Markup('<span class="name">{}</span>: ').format(name)
+    label = Markup("") if name is None else Markup('<span class="name">{}</span>: ').format(_name(name))
     problems = wrong.get(pointer, [])
     why = Markup("").join(Markup(' <span class="why">← {}</span>').format(text) for text in problems)
     mark = Markup(' class="wrong"') if problems else Markup("")
@@ -62,6 +63,20 @@ def _node(
     yield Markup("</ul></details></li>")
 
 
+def _name(name: str | int) -> str:
+    return _UNSEEN.sub(_code, str(name))
+
+
 def _leaf(value: Any) -> Markup:
     kind = "text" if isinstance(value, str) else "value"
-    return Markup('<span class="{}">{}</span>').format(kind, escape(json.dumps(value, ensure_ascii=False)))
+    return Markup('<span class="{}">{}</span>').format(
+        kind, escape(_UNSEEN.sub(_code, json.dumps(value, ensure_ascii=False)))
+    )
+
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that nobody sees, or that turn the text after them round: written as JSON can write them."""
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -1,9 +1,11 @@
 """A real Chromium without a screen, and a real inbox that it looks at."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -24,9 +26,10 @@ class Browser:
     def __init__(self, driver: Chrome, place: Place) -> None:
         self.driver = driver
         self.place = place
+        self.port = place.settings.admin.address[1] if place.settings.admin.bind else place.port
 
     def open(self, path: str = "/inbox/") -> None:
-        self.driver.get(f"http://127.0.0.1:{self.place.port}{path}")
+        self.driver.get(f"http://127.0.0.1:{self.port}{path}")
 
     def log_in(self) -> None:
         self.open()
@@ -49,10 +52,22 @@ class Browser:
     def press(self, words: str) -> None:
         """Press the button, or follow the link, that says this."""
         path = f"//button[normalize-space()='{words}'] | //a[normalize-space()='{words}']"
-        self.driver.find_element(By.XPATH, path).click()
+        self._still(lambda: self.driver.find_element(By.XPATH, path).click())
+
+    def click(self, css: str) -> None:
+        """Click on something in a live part, which is left alone as soon as that has the focus."""
+        self.driver.execute_script("document.querySelector(arguments[0]).focus()", css)  # type: ignore[no-untyped-call]
+        self._still(lambda: self.find(css).click())
 
     def text(self, css: str = "main") -> str:
-        return self.find(css).text
+        return str(self._still(lambda: self.find(css).text))
+
+    def _still(self, act: Callable[[], Any]) -> Any:
+        """Do something with an element; again if it was replaced just then, as live parts of a page are."""
+        for _ in range(9):
+            with suppress(StaleElementReferenceException):
+                return act()
+        return act()
 
     def sees(self, words: str, seconds: float = 30.0) -> None:
         """Wait until the page says this, without loading it again."""
@@ -73,7 +88,7 @@ def chromium(place: Place, profile: Path, *, script: bool = True) -> Iterator[Br
     options.binary_location = program("chromium", "chromium")
     for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,1000"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     if not script:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     driver = Chrome(options=options, service=ChromeService(program("chromedriver", "chromium-driver")))

@@ -2,7 +2,7 @@
 "use strict";
 
 const EVERY = 4000; // milliseconds between two looks
-const ENOUGH = 12; // looks in vain, after which a page that nobody can log in to any more stops asking
+const LONGEST = 16; // times as long between two looks, at most, while there is no answer
 
 // Times in the reader's zone; the exact instant on hover.
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -30,26 +30,44 @@ function busy(element) {
 
 const said = new Map(); // what the server last said of each part, before the script wrote times into it
 
+// What a part says apart from what changes at each look: how long ago something was, and the tokens of its forms.
+function meant(element) {
+  const copy = element.cloneNode(true);
+  for (const time of copy.querySelectorAll("time[data-ago]")) time.textContent = "";
+  for (const field of copy.querySelectorAll("input[name=csrf_token]")) field.removeAttribute("value");
+  return copy.innerHTML;
+}
+
 function follow(fresh) {
   for (const element of document.querySelectorAll("[data-live]")) {
     const other = fresh.getElementById(element.id);
-    if (!other || said.get(element.id) === other.innerHTML || busy(element)) continue;
+    if (!other || busy(element)) continue;
+    const news = meant(other);
+    if (said.get(element.id) === news) continue;
     const open = [...element.querySelectorAll("details[id]")].filter((item) => item.open).map((item) => item.id);
-    said.set(element.id, other.innerHTML);
+    said.set(element.id, news);
     element.replaceChildren(...other.childNodes);
     for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
     localise(element);
   }
 }
 
-let vain = 0;
+let vain = 0; // looks in a row that brought nothing
+let next; // the look that is planned
 
+// A page that nobody sees asks for nothing, and one whose login is over says so and asks no more.
 async function look() {
+  clearTimeout(next);
   if (document.hidden) return;
   const mark = document.getElementById("live");
   try {
     const page = document.querySelector("[data-from]")?.dataset.from || location.href;
-    const answer = await fetch(page, { headers: { "X-Live": "1" }, redirect: "error" });
+    const answer = await fetch(page, { headers: { "X-Live": "1" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect") {
+      mark.hidden = true;
+      document.getElementById("over").hidden = false;
+      return;
+    }
     if (!answer.ok) throw new Error(String(answer.status));
     follow(new DOMParser().parseFromString(await answer.text(), "text/html"));
     vain = 0;
@@ -58,7 +76,8 @@ async function look() {
     vain += 1;
     mark.hidden = true;
   }
-  if (vain < ENOUGH) setTimeout(look, EVERY);
+  clearTimeout(next);
+  next = setTimeout(look, EVERY * Math.min(2 ** vain, LONGEST));
 }
 
 // Buttons that copy what they name.
@@ -99,9 +118,12 @@ document.addEventListener("keydown", (event) => {
   if (search) { event.preventDefault(); search.focus(); }
 });
 
-for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, element.innerHTML);
+for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, meant(element));
 for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
 document.getElementById("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || "your zone";
 localise(document);
 setInterval(() => localise(document), 15000);
-if (document.querySelector("[data-live]")) setTimeout(look, EVERY);
+if (document.querySelector("[data-live]")) {
+  next = setTimeout(look, EVERY);
+  document.addEventListener("visibilitychange", look);
+}
