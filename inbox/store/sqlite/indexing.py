@@ -137,6 +137,8 @@ class SqliteIndexing:
         with self._connection.write() as raw:
             if not _own(raw, me):
                 return None
+            if raw.execute(_BUILDING).fetchone():
+                return None  # another process has begun one meanwhile
             block, first = found[0]["block"], found[0]["block"] << SHIFT
             if raw.execute(_ALL_GONE, {"block": block, "first": first, "last": first + (1 << SHIFT) - 1}).rowcount:
                 return "left"
@@ -173,8 +175,9 @@ class SqliteIndexing:
         if newest and newest[0]["block"] == block:
             return self._index(newest[0], 2**63 - 1, me)
         with self._connection.write() as raw:
-            if not _own(raw, me) or (raw.execute(_NEWEST).fetchone() or {"upto": 0})["upto"] != upto:
-                return None
+            now = raw.execute(_NEWEST).fetchall()
+            if not _own(raw, me) or [tuple(row) for row in now] != [tuple(row) for row in newest]:
+                return None  # another process has begun it meanwhile
             make_table(raw, raw.execute(_BEGIN, (block, "live", next_id["id"] - 1, 0.0)).fetchone()["number"])
         return "begun"
 
