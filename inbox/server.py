@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 import structlog
 from granian import Granian
@@ -15,13 +16,13 @@ from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskImpl
 from granian.log import LogLevels
 
-from inbox import drain, listener, pages, tls
+from inbox import drain, listener, tls
 from inbox.config import ServerSettings
 from inbox.errors import InboxError
 from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
-from inbox.web import Beside, Front, Room, create_pages
+from inbox.web import Beside, Front, Room, WhenAsked, create_pages
 from inbox.worker import on_orphaned
 
 log = structlog.get_logger("inbox.server")
@@ -49,8 +50,8 @@ def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> F
     """Return the ASGI application of an inbox."""
     server, room = runtime.settings.server, Room(runtime.settings.server)
     lookout = runtime.watching.lookout
-    beside = create_pages(server, lookout, room)
-    pages.share(beside, runtime)
+    health = create_pages(server, lookout, room)
+    beside = health if runtime.settings.admin.bind else WhenAsked(health, lambda: _pages(runtime))
     return Front(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
 
 
@@ -58,9 +59,15 @@ def pages_application() -> Beside:
     """Return the ASGI application of the pages alone; granian calls this in its own process."""
     runtime = _begin("pages")
     server = runtime.settings.server
-    made = Beside(pages.alone(runtime), server, Room(server))
+    made = Beside(_pages(runtime), server, Room(server))
     _ready()
     return made
+
+
+def _pages(runtime: Runtime) -> WSGIApplication:
+    from inbox.pages import alone
+
+    return alone(runtime)
 
 
 def _begin(name: str) -> Runtime:

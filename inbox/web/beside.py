@@ -3,9 +3,10 @@
 A thread works on a request only when all of it is there, so that a slow sender keeps none from another.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from threading import Lock
 from typing import Any
-from wsgiref.types import WSGIApplication
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from a2wsgi import WSGIMiddleware
 
@@ -29,6 +30,27 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class WhenAsked:
+    """A WSGI application whose pages are made when somebody first asks for one.
+
+    They bring their own libraries, which most receivers never need, and no process needs in order to start.
+    """
+
+    def __init__(self, application: WSGIApplication, make: Callable[[], WSGIApplication]) -> None:
+        self._application = application
+        self._make = make
+        self._made: WSGIApplication | None = None
+        self._making = Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if not is_page(environ["PATH_INFO"]):
+            return self._application(environ, start_response)
+        with self._making:
+            made = self._made = self._made or self._make()
+        return made(environ, start_response)
+
+
 class Beside:
     """An ASGI application that lets a WSGI application answer."""
 
@@ -44,7 +66,7 @@ class Beside:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
-        elif _has_forms(scope["path"]):
+        elif is_page(scope["path"]):
             await self._read(scope, receive, send)
         else:
             body = Body(receive, self._server.body_timeout)
@@ -74,8 +96,8 @@ class Beside:
         await self._application(whole, receive, send)  # type: ignore[arg-type]
 
 
-def _has_forms(path: str) -> bool:
-    """Tell whether requests there have a body that is read. Slashes at the front count as one, as Flask has them."""
+def is_page(path: str) -> bool:
+    """Tell whether one of the pages is there. Slashes at the front count as one, as Flask has them."""
     path = "/" + path.lstrip("/")
     return path == FORMS or path.startswith(FORMS + "/")
 

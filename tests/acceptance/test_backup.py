@@ -32,7 +32,7 @@ class Storm:
 
     def _send(self, number: int) -> None:
         count = 0
-        while not self._over.is_set():
+        while not self._over.wait(0.005):
             count += 1
             key = f"s{number}-{count}"
             answer = send(self._place, key, 2000)

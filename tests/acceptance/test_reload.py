@@ -43,7 +43,7 @@ class Sender(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        while not self.ended.wait(0.01):
+        while not self.ended.wait(0.03):
             try:
                 self.answers.append(send(self.place, f"s{len(self.answers)}", b"old")[0])
             except OSError as error:

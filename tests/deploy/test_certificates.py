@@ -32,10 +32,10 @@ class Sender(threading.Thread):
                 with connect(self.port, self.trust) as connection:
                     self.serials.append(serial(connection))
                     while self._exchange(connection) and self.keep and not self.ended.is_set():
-                        self.ended.wait(0.005)
+                        self.ended.wait(0.02)
             except (OSError, EOFError) as error:
                 self.dropped.append(f"{self.name}-{self.number}: {error!r}")
-            self.ended.wait(0.005)
+            self.ended.wait(0.02)
 
     def _exchange(self, connection: ssl.SSLSocket) -> bool:
         """Send an event, read its answer, and return whether the connection stays open."""

@@ -264,7 +264,7 @@ class Sender(threading.Thread):
             self.answers[answer.status, answer.headers.get("retry-after", "")] += 1
             if answer.status == 200:
                 self.acknowledged.append(key)
-            self.ended.wait(0.02)
+            self.ended.wait(0.05)
 
 
 def test_a_restart_behind_the_proxy_drops_no_request_without_an_answer(

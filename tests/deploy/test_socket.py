@@ -39,7 +39,7 @@ class Sender(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        while not self.ended.wait(0.01):
+        while not self.ended.wait(0.03):
             key, began = f"{self.name}-{len(self.keys)}", time.monotonic()
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             try:
