@@ -49,7 +49,11 @@ def fill(path: Path, count: int, *, size: int = 6000) -> None:
                     "verified_by) VALUES ('acme', ?, '', 'succeeded', ?, ?, ?, ?, 'token') RETURNING id",
                     (f"old {number}", begun + number, len(body), digest, digest),
                 ).fetchone()
-                raw.execute("INSERT INTO bodies VALUES (?, 'POST', '', '', '[]', '', ?)", (row["id"], body))
+                raw.execute(
+                    "INSERT INTO bodies (event_id, method, path, query, headers, remote, body) "
+                    "VALUES (?, 'POST', '', '', '[]', '', ?)",
+                    (row["id"], body),
+                )
     connection.close()
 
 
@@ -79,7 +83,7 @@ def measure(place: Place, rounds: int, seconds: float) -> dict[str, list[tuple[f
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for turn in range(rounds):
         for name, command in BESIDE.items():
-            begun = [sys.executable, "-m", "inbox", *command.split()] if command else ["sleep", "3600"]
+            begun = [sys.executable, "-m", "inbox", *command] if command else ["sleep", "3600"]
             with subprocess.Popen(begun, cwd=place.folder, env=place.environment, stdout=subprocess.DEVNULL) as beside:
                 time.sleep(1.0)  # until it is there
                 took = answers(place, f"{turn} {name}", seconds)

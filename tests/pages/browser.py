@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -71,7 +71,14 @@ class Browser:
 
     def sees(self, words: str, seconds: float = 30.0) -> None:
         """Wait until the page says this, without loading it again."""
-        eventually(lambda: words in self.text("body"), f"the page says {words!r}: {self.text('body')}", seconds)
+        eventually(lambda: words in self._said(), f"the page says {words!r}", seconds)
+
+    def _said(self) -> str:
+        """Return what the page says, "" while there is none, as between one and the next."""
+        try:
+            return self.text("body")
+        except NoSuchElementException:
+            return ""
 
     def until(self, look: object, what: str) -> None:
         eventually(look, what)  # type: ignore[arg-type]
