@@ -62,12 +62,17 @@ def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.passwords.MEMORY", 8)
 
 
+def make(folder: Path) -> Inbox:
+    """Return an inbox with two handlers."""
+    (folder / "own").mkdir()
+    (folder / "own" / "own.py").write_text(HANDLERS)
+    return Inbox(folder, handlers=folder / "own", sources=SOURCES)
+
+
 @pytest.fixture
 def inbox(tmp_path: Path) -> Iterator[Inbox]:
     """An inbox with two handlers, and nobody who may log in."""
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "own.py").write_text(HANDLERS)
-    with Inbox(tmp_path, handlers=tmp_path / "own", sources=SOURCES) as made:
+    with make(tmp_path) as made:
         yield made
 
 

@@ -2,24 +2,24 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from inbox.desk import actions, overview
+from inbox.desk import access, actions, overview
 from inbox.errors import NotAuthentic, StoreUnavailable
 from inbox.pages import alone
 from inbox.testing import Inbox
 from inbox.web import create_app
-from tests.pages.conftest import Reader
+from tests.pages.conftest import PASSWORD, Reader, make
 
 EVIL = '"><script>alert(1)</script>{{7*7}}'
 
 
-@pytest.fixture
-def filled(owned: Inbox) -> Inbox:
-    """One event that succeeded, one that is dead, one that is quarantined, a conflict and a refusal."""
+def fill(owned: Inbox) -> Inbox:
+    """Have one event that succeeded, one that is dead, one that is quarantined, a conflict and a refusal."""
     owned.receive("open", {"id": "1", "type": "fail.a", "why": EVIL, EVIL: [EVIL]})
     owned.receive("open", {"id": "1", "type": "fail.a", "why": "other"})
     owned.receive("roomz")
@@ -29,6 +29,23 @@ def filled(owned: Inbox) -> Inbox:
     owned.run()
     owned.index()
     return owned
+
+
+@pytest.fixture
+def filled(owned: Inbox) -> Inbox:
+    """An inbox with something of everything."""
+    return fill(owned)
+
+
+@pytest.fixture(scope="module")
+def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """The owner, in front of one that is only looked at."""
+    with pytest.MonkeyPatch.context() as patch, make(tmp_path_factory.mktemp("filled")) as inbox:
+        patch.setattr("inbox.passwords.MEMORY", 8)
+        access.set_password(inbox.runtime, "admin", PASSWORD)
+        made = Reader(alone(fill(inbox).runtime))
+        assert 302 == made.log_in().status_code
+        yield made
 
 
 @pytest.fixture
@@ -57,20 +74,20 @@ PLACES = (
 
 
 @pytest.mark.parametrize("path", PLACES)
-def test_nothing_from_outside_is_html(reader: Reader, path: str) -> None:
+def test_nothing_from_outside_is_html(visitor: Reader, path: str) -> None:
     """A payload, its keys, an error of a handler: text, wherever they are shown, and no template either."""
-    page = shown(reader, path)
+    page = shown(visitor, path)
     assert ("<script>alert" in page, "/script&gt;49" in page) == (False, False)
     assert not re.search(r"<[^>]+\s(on\w+|style)=", page), "the policy would stop it, and so it is not written"
 
 
-def test_overview_says_what_stands_out(reader: Reader) -> None:
+def test_overview_says_what_stands_out(visitor: Reader) -> None:
     """Sources with their counts, and what to do."""
-    page = shown(reader, "/inbox/")
+    page = shown(visitor, "/inbox/")
     assert "Dead: 1." in page
     assert "Quarantined: 1, of which 1 in the last day." in page
     assert '<a href="/inbox/events?source=open&amp;status=dead">1</a>' in page
-    assert page.count('<svg class="chart"') == 2 * len(overview.overview(runtime_of(reader))["sources"])
+    assert page.count('<svg class="chart"') == 2 * len(overview.overview(runtime_of(visitor))["sources"])
 
 
 def runtime_of(reader: Reader) -> Any:
@@ -92,29 +109,29 @@ def runtime_of(reader: Reader) -> Any:
         ("before=4", [3, 1]),
     ],
 )
-def test_events_are_found(reader: Reader, query: str, expected: list[int]) -> None:
+def test_events_are_found(visitor: Reader, query: str, expected: list[int]) -> None:
     """By all that can be known of them; what finds nothing says what to do."""
-    page = shown(reader, f"/inbox/events?{query}")
+    page = shown(visitor, f"/inbox/events?{query}")
     assert expected == [int(found) for found in re.findall(r'<input type="checkbox" name="id" value="(\d+)"', page)]
     assert bool(expected) != ("No event is like that" in page)
 
 
-def test_wrong_filter_says_what_is_allowed(reader: Reader) -> None:
+def test_wrong_filter_says_what_is_allowed(visitor: Reader) -> None:
     """400, and a page."""
-    answer = reader.get("/inbox/events?status=done")
+    answer = visitor.get("/inbox/events?status=done")
     assert (400, True) == (answer.status_code, "allowed: received, quarantined" in answer.text)
 
 
-def test_newer_events_are_counted_aside(reader: Reader) -> None:
+def test_newer_events_are_counted_aside(visitor: Reader) -> None:
     """For the script: a link to the first page, with the same filter."""
-    page = shown(reader, "/inbox/events/newer?after=3&source=roomz")
+    page = shown(visitor, "/inbox/events/newer?after=3&source=roomz")
     assert 'href="/inbox/events?source=roomz">Show 2 newer events</a>' in page
-    assert "Show" not in shown(reader, "/inbox/events/newer?after=5")
+    assert "Show" not in shown(visitor, "/inbox/events/newer?after=5")
 
 
-def test_event_that_failed(reader: Reader) -> None:
+def test_event_that_failed(visitor: Reader) -> None:
     """The attempt with its traceback, the conflict with its difference, copies for elsewhere."""
-    page = shown(reader, "/inbox/events/1")
+    page = shown(visitor, "/inbox/events/1")
     assert "Traceback (most recent call last)" in page
     assert "own.fail, attempt 1: error" in page
     assert "In conflict with it: event" in page
@@ -136,15 +153,15 @@ def test_long_type_does_not_fill_the_list(reader: Reader, filled: Inbox) -> None
     assert "t" * 100_000 in shown(reader, f"/inbox/events/{number}")
 
 
-def test_event_in_quarantine(reader: Reader) -> None:
+def test_event_in_quarantine(visitor: Reader) -> None:
     """Each violation, also at its place in the payload."""
-    page = shown(reader, "/inbox/events/5")
+    page = shown(visitor, "/inbox/events/5")
     assert ("of the schema" in page, '<span class="why">← ' in page) == (True, True)
 
 
-def test_body_is_a_file(reader: Reader) -> None:
+def test_body_is_a_file(visitor: Reader) -> None:
     """Byte for byte, and never shown by a browser."""
-    answer = reader.get("/inbox/events/1/body")
+    answer = visitor.get("/inbox/events/1/body")
     kind, how = answer.headers["Content-Type"], answer.headers["Content-Disposition"]
     assert ("application/octet-stream", 'attachment; filename="event-1.body"') == (kind, how)
     assert EVIL == json.loads(answer.data)["why"]
@@ -157,9 +174,9 @@ def test_body_is_a_file(reader: Reader) -> None:
         "/inbox/x", f"/inbox/actions/{2**70}",
     ],
 )  # fmt: skip
-def test_what_is_not_there(reader: Reader, path: str) -> None:
+def test_what_is_not_there(visitor: Reader, path: str) -> None:
     """404 with a page that leads back."""
-    answer = reader.get(path)
+    answer = visitor.get(path)
     assert (404, True) == (answer.status_code, 'href="/inbox/"' in answer.text)
 
 
@@ -173,11 +190,11 @@ def test_request_id_leads_to_what_became_of_it(reader: Reader, filled: Inbox) ->
     assert refusal in shown(reader, page)
 
 
-def test_refusals_say_what_to_do(reader: Reader) -> None:
+def test_refusals_say_what_to_do(visitor: Reader) -> None:
     """What is wrong, and what to change where."""
-    page = shown(reader, "/inbox/refusals?source=roomz")
+    page = shown(visitor, "/inbox/refusals?source=roomz")
     assert ("not_authentic: malformed" in page, "What to do:" in page) == (True, True)
-    assert "Nothing was refused" in shown(reader, "/inbox/refusals?source=open")
+    assert "Nothing was refused" in shown(visitor, "/inbox/refusals?source=open")
 
 
 def test_replay_of_one_event(reader: Reader, filled: Inbox) -> None:
