@@ -1,6 +1,6 @@
 """The pages under `/inbox/`: server-rendered, for the owner, off until a password is set.
 
-`share` puts them beside the endpoint, `alone` makes an application of them for an address of their own.
+`alone` makes an application of them, `share` has it answer beside the endpoint of a WSGI server.
 """
 
 from flask import Flask, redirect, url_for
@@ -10,30 +10,25 @@ from inbox.pages import actions, api, events, handlers, login, overview, refusal
 from inbox.pages.programs import api as endpoints
 from inbox.pages.shell import furnish, pages
 from inbox.runtime import Runtime
-from inbox.web import create_bare
+from inbox.web import WhenAsked, create_bare
 
-__all__ = ["add", "alone", "share"]
+__all__ = ["alone", "share"]
 
 _VIEWS = (actions, api, events, handlers, login, overview, refusals)  # imported so that their addresses are known
 
 
-def add(app: Flask, runtime: Runtime) -> None:
-    """Add the pages to an application."""
-    furnish(app, runtime)
-    app.register_blueprint(pages)
-    app.register_blueprint(endpoints)
-
-
 def share(app: Flask, runtime: Runtime) -> None:
-    """Add the pages to the receiver's application, unless they have an address of their own."""
+    """Have the pages answer beside the receiver's application, unless they have an address of their own."""
     if not runtime.settings.admin.bind:
-        add(app, runtime)
+        app.wsgi_app = WhenAsked(app.wsgi_app, lambda: alone(runtime))  # type: ignore[method-assign]
 
 
 def alone(runtime: Runtime) -> Flask:
     """Return an application with the pages, and `/healthz`, and nothing else."""
     app = create_bare(runtime.settings.server)
-    add(app, runtime)
+    furnish(app, runtime)
+    app.register_blueprint(pages)
+    app.register_blueprint(endpoints)
     app.add_url_rule("/", "root", _to_pages)
     return app
 

@@ -61,7 +61,7 @@ def event(number: int) -> str:
     payload = found["payload"]
     shown = tree(payload["value"], found["violations"]) if payload["kind"] == "json" else None
     waiting = [row for row in pauses(runtime()) if row["ended_at"] is None]
-    page = render_template(
+    return render_template(
         "event.html",
         event=found,
         tree=shown,
@@ -70,7 +70,6 @@ def event(number: int) -> str:
         can={kind for kind, states in _ACTIONS.items() if found["status"] in states},
         paused=[row for row in waiting if _holds(row, found)],
     )
-    return page.encode("utf-8", "backslashreplace").decode()  # halves of characters, which JSON can escape
 
 
 @pages.get("/events/<int:number>/body")

@@ -16,7 +16,6 @@ from inbox.desk import access
 from inbox.errors import StoreUnavailable
 from inbox.pages.sessions import on_this_machine
 from inbox.pages.shell import csrf, pages, runtime
-from inbox.web.beside import MAX_FORM
 from inbox.web.health import is_local
 from inbox.web.statuses import RETRY_AFTER
 
@@ -35,7 +34,6 @@ _OPEN = ("pages.login", "pages.log_in")
 @pages.before_request
 def guard() -> AnyResponse | None:
     """Let nobody see a page who may not; and nobody change anything by a form that is not ours."""
-    request.max_content_length = request.max_form_memory_size = MAX_FORM  # of the pages, not of what comes to `/in/…`
     if request.endpoint == "pages.static":
         return None
     if not access.is_on(runtime()):

@@ -27,7 +27,7 @@ from inbox.pages.document import contract
 from inbox.pages.login import TRIES, logged_in, network
 from inbox.pages.sessions import on_this_machine
 from inbox.pages.shell import HEADERS, csrf, runtime
-from inbox.web.beside import FORMS, MAX_FORM
+from inbox.web.beside import FORMS
 from inbox.web.health import is_local
 from inbox.web.statuses import RETRY_AFTER
 
@@ -74,7 +74,6 @@ def _convert(state: BlueprintSetupState) -> None:
 @api.before_request
 def guard() -> None:
     """Let nobody in who may not; and no other site's script change anything with a browser's login."""
-    request.max_content_length = MAX_FORM
     if not access.is_on_for_programs(runtime()):
         hint = "; `inbox admin add-token NAME` makes a token" if is_local() else ""
         raise Nowhere(f"The JSON endpoints are off{hint}.")

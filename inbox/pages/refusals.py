@@ -3,7 +3,7 @@
 from flask import render_template, request
 
 from inbox.desk import events as desk
-from inbox.desk.advice import advice
+from inbox.desk.refusals import refusal_of
 from inbox.desk.refusals import refusals as look
 from inbox.pages.shell import pages, runtime
 from inbox.pages.wanted import number
@@ -15,13 +15,9 @@ def refusals() -> str:
     source, identity = request.args.get("source"), request.args.get("request_id", "")
     before = number(request.args["before"], "before") if request.args.get("before") else None
     if identity:
-        rows = runtime().archive.refusals(None, 1, request_id=identity)
-        found = {"rows": [_advised(row) for row in rows], "next": None}
+        row = refusal_of(runtime(), identity)
+        found = {"rows": [row] if row is not None else [], "next": None}
     else:
         found = look(runtime(), source=source or None, before=before)
     sources = sorted({*runtime().sources, *desk.facets(runtime())["sources"]})
     return render_template("refusals.html", **found, source=source or "", sources=sources, first=before is None)
-
-
-def _advised(row: dict[str, object]) -> dict[str, object]:
-    return {**row, "advice": advice(str(row["code"]), str(row["reason"]), str(row["source"]))}

@@ -16,7 +16,7 @@ from inbox.pages.chart import chart
 from inbox.pages.sessions import Sessions
 from inbox.pages.words import FILTERS
 from inbox.runtime import Runtime
-from inbox.web.beside import FORMS
+from inbox.web.beside import FORMS, MAX_FORM
 
 log = structlog.get_logger("inbox.pages")
 
@@ -75,6 +75,8 @@ def furnish(app: Flask, runtime: Runtime) -> None:
         SESSION_COOKIE_PATH=FORMS,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=MAX_FORM,
+        MAX_FORM_MEMORY_SIZE=MAX_FORM,
         WTF_CSRF_CHECK_DEFAULT=False,  # `login.guard` decides: programs with a token have no cookie to steal
         WTF_CSRF_TIME_LIMIT=None,  # as long as the login
         WTF_CSRF_SSL_STRICT=False,  # a Referer is not needed beside the token

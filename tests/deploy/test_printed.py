@@ -189,7 +189,7 @@ def test_a_service_is_given_the_time_that_stopping_takes(folder: Path) -> None:
     """The receiver and then the worker, each shutdown_timeout and what the supervisor adds."""
     settings = load(folder / "inbox.toml", {})
     assert unit.stop_in(settings) > 2 * (settings.worker.shutdown_timeout + 5)
-    text = unit.service(settings, Path("/root/x/python"), Path("/usr"), user="inbox")
+    text = unit.service(settings, Path("/home/owner/x/python"), Path("/usr"), user="inbox")
     assert f"\nTimeoutStopSec={unit.stop_in(settings)}\n" in text
     assert f"\nLimitNOFILE={settings.server.connections + 256}:524288\n" in text
     assert "\nProtectHome=read-only\n" in text

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from inbox.desk import access
 from inbox.errors import StoreUnavailable
-from inbox.pages import add, alone
+from inbox.pages import alone, share
 from inbox.store.sqlite.access import SqliteAccess
 from inbox.testing import Inbox
 from inbox.web import create_app
@@ -259,6 +259,7 @@ def test_limit_of_forms_is_none_of_the_endpoint(owned: Inbox) -> None:
     """A WSGI server that has both takes bodies as large as the source allows."""
     owned.runtime.settings.sources["open"].options["max_body"] = 3_000_000  # type: ignore[index]
     app = create_app(owned.runtime.receiver)
-    add(app, owned.runtime)
+    share(app, owned.runtime)
     body = b'{"id": "large", "type": "x", "text": "%s"}' % (b"x" * 2_000_000)
     assert 200 == app.test_client().post("/in/open", data=body).status_code
+    assert "/inbox/login?next=/inbox/" == app.test_client().get("/inbox/").location
