@@ -8,7 +8,6 @@ from werkzeug import Response
 from werkzeug.exceptions import BadRequest
 
 from inbox.desk import actions as desk
-from inbox.desk.events import require_complete
 from inbox.pages.shell import pages, runtime, who
 from inbox.pages.wanted import asked, known, number, wanted
 from inbox.store.filters import Filter
@@ -50,7 +49,7 @@ def new_action() -> str:
         ids=selection["ids"] or [],
         query=asked(request.args),
         upto=found["upto"],
-        unseen=_unseen(selection["wanted"]),
+        unseen=found["said"],
         handlers=desk.pausable(runtime(), "handler"),
         handler=handler,
         worker=desk.no_worker(runtime()),
@@ -61,7 +60,6 @@ def new_action() -> str:
 def act() -> Response:
     """Begin an action; a worker carries it out."""
     kind, selection = _kind(request.form.get("kind", "")), _selection(request.form)
-    _unseen(selection["wanted"])
     action_id = desk.begin(
         runtime(),
         kind,
@@ -108,7 +106,3 @@ def _selection(values: Any) -> dict[str, Any]:
     if not 0 < len(ids) <= MOST:
         raise BadRequest(f"Choose 1 to {MOST} events, or all that a filter finds.")
     return {"wanted": None, "ids": ids}
-
-
-def _unseen(found: Filter | None) -> list[str]:
-    return require_complete(runtime(), found) if found is not None else []
