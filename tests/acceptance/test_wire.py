@@ -137,7 +137,7 @@ def test_slow_senders_keep_nobody_waiting_and_are_told_so(serving: Place) -> Non
             assert time.monotonic() - begun < 1.5
         slow[0].settimeout(10)
         assert b"408" == slow[0].recv(1000).split()[1]
-    eventually(lambda: refused(serving.log_text()) == 200, "all of them are refused")
+        eventually(lambda: refused(serving.log_text()) == 200, "all of them are refused")
 
 
 def refused(log: str) -> int:
