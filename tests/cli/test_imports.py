@@ -26,6 +26,7 @@ HEAVY = {
     "inbox.torture",
     "inbox.web",
     "jinja2",
+    "rich.traceback",
 }
 
 

@@ -66,7 +66,7 @@ def spread(browser: Browser, path: str) -> None:
     browser.driver.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
 
 
-AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+AXE = (files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LOOK = """
 const done = arguments[1];
