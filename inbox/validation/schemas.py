@@ -5,7 +5,7 @@ one of a shorter type (`a.b.c` → `a.b` → `a`), then `default.json`. A file w
 for a type, only referred to. Nothing is ever fetched from the network.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -41,8 +41,9 @@ class Schemas:
         resources = {path: _resource(path) for path in self._files.values()}
         _check_ids(resources)
         registry = Registry[Any]().with_resources((path.as_uri(), found) for path, found in resources.items()).crawl()
+        checked = {id(part) for resource in resources.values() for part in _parts(resource)}
         for path in resources:
-            _check_references(path, registry)
+            _check_references(path, registry, checked)
         self._validators = {
             (name, formats): Draft202012Validator({"$ref": path.as_uri()}, registry=registry, format_checker=checker)
             for name, path in self._files.items()
@@ -93,8 +94,7 @@ def _files(root: Path) -> dict[str, Path]:
 def _resource(path: Path) -> Resource[Any]:
     """Return the schema in a file, checked against the meta-schema. Raises ConfigError."""
     try:
-        schema = parse(path.read_bytes(), "the file")
-        Draft202012Validator.check_schema(schema)
+        schema = _schema(path.read_bytes())
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     except Malformed as error:
@@ -110,6 +110,24 @@ def _resource(path: Path) -> Resource[Any]:
     return DRAFT202012.create_resource(schema)
 
 
+@lru_cache(maxsize=256)
+def _schema(content: bytes) -> Any:
+    """Return the schema in a file, which nobody changes; whoever tests handlers reads the same files again and again.
+
+    Raises Malformed and SchemaError.
+    """
+    schema = parse(content, "the file")
+    Draft202012Validator.check_schema(schema)
+    return schema
+
+
+def _parts(resource: Resource[Any]) -> Iterator[Any]:
+    """Yield what the resource holds, and what each schema in it holds: what was checked with it."""
+    yield resource.contents
+    for each in resource.subresources():
+        yield from _parts(each)
+
+
 def _check_ids(resources: Mapping[Path, Resource[Any]]) -> None:
     """Raise ConfigError if a file's $id is not a URI, or is what another file is called."""
     owners = {path.as_uri(): path for path in resources}
@@ -122,8 +140,11 @@ def _check_ids(resources: Mapping[Path, Resource[Any]]) -> None:
             raise ConfigError(str(path), f"$id {resource.id()!r} already names {owner}")
 
 
-def _check_references(path: Path, registry: Registry[Any]) -> None:
-    """Raise ConfigError unless every reference that can be reached from a file leads to a schema in the folder."""
+def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) -> None:
+    """Raise ConfigError unless every reference that can be reached from a file leads to a schema in the folder.
+
+    `checked` has the `id()` of what is known to be one.
+    """
     seen: set[int] = set()
     ahead = [(registry[path.as_uri()].contents, registry.resolver(path.as_uri()))]
     while ahead:
@@ -137,7 +158,8 @@ def _check_references(path: Path, registry: Registry[Any]) -> None:
         for reference in (schema[key] for key in ("$ref", "$dynamicRef") if key in schema):
             try:
                 target = resolver.lookup(reference)
-                Draft202012Validator.check_schema(target.contents)
+                if id(target.contents) not in checked:
+                    Draft202012Validator.check_schema(target.contents)
             except (Unresolvable, LookupError, TypeError, ValueError):
                 raise ConfigError(str(path), f"$ref {reference!r} names nothing in the folder of schemas") from None
             except SchemaError:
