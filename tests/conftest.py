@@ -13,6 +13,20 @@ from tests.acceptance.place import Place
 
 PROJECT = Path(__file__).parent.parent
 
+LONG = tuple(
+    f"tests/{name}"
+    for name in (
+        "torture/", "acceptance/", "pages/", "flaws/", "power/", "deploy/", "test_docs.py", "web/test_hold.py",
+        "test_worker.py", "test_architecture.py",
+    )
+)  # fmt: skip
+"""Where a file takes long, mostly for real processes: they begin first, so that none is left for the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what takes long."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -220,20 +221,18 @@ class Place:
 
     def event(self, event_id: int) -> dict[str, Any]:
         """Return everything about an event."""
-        archive = open_archive(self.folder / "inbox.db")
-        try:
+        with closing(open_archive(self.folder / "inbox.db")) as archive:
             return archive.event(event_id)
-        finally:
-            archive.close()
 
     def until_status(self, event_id: int, status: str) -> dict[str, Any]:
         """Wait until an event has a status, and return it."""
-        return dict(
-            eventually(
-                lambda: (event := self.event(event_id))["status"] == status and event,
-                f"event {event_id} is {status}; {self.event(event_id)}",
+        with closing(open_archive(self.folder / "inbox.db")) as archive:
+            return dict(
+                eventually(
+                    lambda: (event := archive.event(event_id))["status"] == status and event,
+                    f"event {event_id} is {status}; {archive.event(event_id)}",
+                )
             )
-        )
 
 
 def descendants(pid: int) -> list[int]:
