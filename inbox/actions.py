@@ -77,7 +77,7 @@ class Performer:
             return 0.0 if freed else None
         if row["wait"]:
             return 0.0 if freed else float(row["wait"])
-        wait = 0.0
+        begun, wait = self._steady(), 0.0
         try:
             at_once, wait = pace(row["rate"])
             self.step(row, at_once, hold=wait)
@@ -86,13 +86,14 @@ class Performer:
         except Exception as error:
             log.error("action.failed", id=row["id"], kind=row["kind"], exc_info=error)
             self._acting.fail(row["id"], at=self._clock(), error=repr(error))
-        return 0.0 if freed else wait
+        return 0.0 if freed else max(0.0, begun + wait - self._steady())
 
     def step(self, row: Mapping[str, Any], at_once: int, *, hold: float = 0.0) -> list[Replayed] | None:
-        """Go one step of an action as it is now (a row of Acting), and hold it so many seconds longer.
+        """Go one step of an action as it is now (a row of Acting), and hold it so many seconds from its beginning on.
 
         Returns what became of each event; None if somebody else has gone this step, or the action has ended.
         """
+        begun = self._steady()
         place, events, gone = page(self._archive, row, at_once)
         prepared = self._prepare(row, events)
         step = Step(
@@ -107,7 +108,7 @@ class Performer:
             results=Counter({"pruned": len(gone)})
             + Counter(each.replayed.problem for each in prepared if each.replayed.problem),
         )
-        results = self._acting.step(step, at=self._clock(), held_until=self._steady() + hold)
+        results = self._acting.step(step, at=self._clock(), held_until=begun + hold)
         if results is None:
             return None
         if step.last:

@@ -7,9 +7,13 @@ import logging
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.util import Finalize
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -33,24 +37,24 @@ def label(process: str) -> None:
 def configure(level: str = "info", form: str = "text", *, collect: bool = False) -> None:
     """Send log events, and what libraries log from `warning` on, to standard error.
 
-    With `collect` a thread writes the lines, many at once: a process that logs a thousand a second does not wait for
-    each. `kill -9` then loses the lines of the last 20 ms.
+    With `collect` a thread makes lines of the events and writes them, many at once: a process that logs a thousand a
+    second does not wait for each. `kill -9` then loses the lines of the last 20 ms.
     """
-    first: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _labelled,
-        structlog.processors.format_exc_info,
-    ]
     render: Processor = as_text if form == "text" else structlog.processors.JSONRenderer(default=str)
+    now: list[Processor] = [structlog.processors.add_log_level, _timed, structlog.processors.format_exc_info]
+    later: list[Processor] = [_dated, _labelled, render]
+    factory: Callable[..., Any] = structlog.WriteLoggerFactory(sys.stderr)
+    if collect:
+        collector = _Collector(Collected(sys.stderr, partial(_line, later)))
+        factory = lambda *names: collector  # noqa: E731
     structlog.configure(
-        processors=[*first, render],
+        processors=[*now, _whole] if collect else [*now, *later],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(Collected(sys.stderr) if collect else sys.stderr),  # type: ignore[arg-type]
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *first],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *now, _dated, _labelled],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     libraries = logging.StreamHandler(sys.stderr)
@@ -79,15 +83,52 @@ def as_text(logger: object, method: str, event: EventDict) -> str:
     return _logfmt(logger, method, event)
 
 
+def _timed(logger: object, method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = time.time()
+    return event
+
+
+def _dated(logger: object, method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = datetime.fromtimestamp(event["timestamp"], UTC).isoformat().replace("+00:00", "Z")
+    return event
+
+
 def _labelled(logger: object, method: str, event: EventDict) -> EventDict:
     return {**_label, "pid": os.getpid(), **event} if _label else event
 
 
-class Collected:
-    """A file that lines are written to later, together and in their order; at the end of the process at the latest."""
+def _whole(logger: object, method: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
+    """Return the arguments for the logger: the event as it is, of which somebody else makes a line."""
+    return (event,), {}
 
-    def __init__(self, file: TextIO) -> None:
+
+def _line(processors: Sequence[Processor], event: EventDict) -> str:
+    """Return the line of an event, for which nothing but these processors is left to do."""
+    try:
+        made: Any = event
+        for processor in processors:
+            made = processor(None, "", made)
+        return f"{made}\n"
+    except Exception as error:  # or no line would be written any more
+        return f"level=error event=log.failed error={error!r}\n"
+
+
+class _Collector:
+    """A logger that leaves events to be made lines of; their fields must not change afterwards."""
+
+    def __init__(self, collected: "Collected") -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = collected.write
+
+
+class Collected:
+    """A file that lines are written to later, together and in their order; at the end of the process at the latest.
+
+    `line` makes a line of what was taken, in the thread that writes.
+    """
+
+    def __init__(self, file: TextIO, line: Callable[[Any], str] = str) -> None:
         self._file = file
+        self._line = line
         self._begin()
         os.register_at_fork(after_in_child=self._begin)  # its parent writes what was collected before
         self._last = Finalize(
@@ -95,14 +136,14 @@ class Collected:
         )  # atexit would not do it in a child of multiprocessing
 
     def _begin(self) -> None:
-        self._lines: list[str] = []
+        self._lines: list[Any] = []
         self._come = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def write(self, line: str) -> None:
-        """Take a line."""
-        self._lines.append(line)
+    def write(self, item: Any) -> None:
+        """Take a line, or what one is to be made of."""
+        self._lines.append(item)
         if not self._come.is_set():
             self._come.set()
             if self._thread is None:
@@ -117,7 +158,7 @@ class Collected:
         with self._writing:
             lines = self._lines[:]
             del self._lines[: len(lines)]  # others append to the same list meanwhile
-            self._file.write("".join(lines))
+            self._file.write("".join(map(self._line, lines)))
             self._file.flush()
 
     def close(self) -> None:

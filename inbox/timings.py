@@ -58,11 +58,13 @@ class Histogram:
         return None
 
 
+_NAMES = {what: [f"{what}/{bound:g}" for bound in (*bounds, MOST)] for what, bounds in BUCKETS.items()}
+_SUMS = {what: f"{what}/sum" for what in BUCKETS}
+
+
 def names(what: str, value: float) -> dict[str, int]:
     """Return what a value adds to which counts: one to its bucket, and itself, in millionths, to the sum."""
-    place = bisect_left(BUCKETS[what], value)
-    bound = f"{BUCKETS[what][place]:g}" if place < len(BUCKETS[what]) else "inf"
-    return {f"{what}/{bound}": 1, f"{what}/sum": max(0, round(value * MILLION))}
+    return {_NAMES[what][bisect_left(BUCKETS[what], value)]: 1, _SUMS[what]: max(0, round(value * MILLION))}
 
 
 def histogram(what: str, counts: Mapping[str, int]) -> Histogram:

@@ -143,8 +143,8 @@ def test_no_secret_is_compared_byte_by_byte() -> None:
 
 
 def test_only_the_wiring_asks_the_clock() -> None:
-    """Time is a parameter: `time.time` and `now` stand where processes and commands are wired."""
-    allowed = ("inbox/runtime.py", "inbox/cli/", "inbox/store/sqlite/inlet.py")
+    """Time is a parameter: `time.time` and `now` stand where processes and commands are wired, and in the log."""
+    allowed = ("inbox/runtime.py", "inbox/cli/", "inbox/store/sqlite/inlet.py", "inbox/log.py")
     asking = [
         name(path)
         for path in OURS

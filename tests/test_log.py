@@ -3,9 +3,11 @@
 import io
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.processors import LogfmtRenderer
 
-from inbox.log import _ORDER, Collected, as_text
+from inbox.log import _ORDER, Collected, _line, as_text
 from tests.acceptance.place import eventually
 from tests.store.stores import in_threads
 from tests.store.test_sqlite import exit_code, in_fork
@@ -103,7 +105,7 @@ def test_forked_child_writes_its_own_lines_and_only_those(tmp_path: Path) -> Non
 CODE = """
 import logging, structlog, sys
 from inbox import log
-log.configure("info", sys.argv[1])
+log.configure("info", sys.argv[1], collect="collect" in sys.argv)
 log.label("worker")
 structlog.get_logger("x").info("event.accepted", id=1, held=True, delivery=None)
 logging.getLogger("huey").warning("it is %s", "late")
@@ -114,8 +116,10 @@ except ZeroDivisionError as error:
 """
 
 
-def lines(form: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", CODE, form], capture_output=True, text=True, timeout=60, check=True)
+def lines(form: str, *options: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, form, *options], capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stderr.splitlines()
 
 
@@ -136,6 +140,25 @@ def test_text_begins_with_what_each_line_has(number: int) -> None:
     line = lines("text")[number]
     names = [part.partition("=")[0] for part in line.split()[:5]]
     assert ["timestamp", "level", "process", "pid", "event"] == names
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_lines_that_are_collected_say_the_same(form: str) -> None:
+    """Those of libraries are written at once, the others a moment later."""
+    same = re.compile(r"""timestamp\W+[0-9TZ:.-]+|pid\W+\d+""")
+    at_once, later = ([same.sub("", line) for line in lines(form, *options)] for options in ([], ["collect"]))
+    assert (3, sorted(at_once)) == (len(later), sorted(later))
+
+
+def test_an_event_that_no_line_can_be_made_of_costs_only_its_own() -> None:
+    """Whatever somebody logs, those after it are written."""
+    file = io.StringIO()
+    collected = Collected(file, partial(_line, [as_text]))
+    collected.write({"event": "a", "two words": 1})
+    collected.write({"event": "b"})
+    eventually(lambda: file.getvalue().count("\n") == 2, "both lines are there", 5)
+    first, second = file.getvalue().splitlines()
+    assert ("level=error event=log.failed error=ValueError", "event=b") == (first[:45], second)
 
 
 VALUES = st.one_of(

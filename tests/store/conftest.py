@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from inbox.testing import lay_database
 from tests.store.stores import BACKENDS, SqliteStore
 
 
 @pytest.fixture(params=BACKENDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStore]:
     """An empty store."""
+    lay_database(tmp_path / "inbox.db")
     made = BACKENDS[request.param](tmp_path)
     yield made
     made.close()

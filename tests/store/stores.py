@@ -159,9 +159,9 @@ class SqliteStore:
 
     @contextmanager
     def nearly_full(self) -> Iterator[None]:
-        """Let there be space for two more pages, so that a larger transaction is cut off in the middle."""
-        written = max(path.stat().st_size for path in self.folder.glob("inbox.db*"))
-        with self.no_writing(after=written + 10_000):
+        """Let the log have space for two more pages, so that a larger transaction is cut off in the middle."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with self.no_writing(after=log.stat().st_size + 10_000):
             yield
 
     @contextmanager

@@ -194,7 +194,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-wal"))
 
 
-@pytest.mark.parametrize(("source", "count"), [("plain", 4_000), ("hold", 20_000)])
+@pytest.mark.parametrize(("source", "count"), [("plain", 4_000), ("hold", 12_000)])
 def test_flood_of_requests_fills_fixed_places(inbox: Inbox, source: str, count: int, tmp_path: Path) -> None:
     """Unauthenticated requests leave the latest refusals and, where the source holds, the first requests."""
     assert count == flood(inbox, [source], count)
