@@ -36,8 +36,9 @@ _NOTE_FAILURE = """
 INSERT INTO last_failures (handler, attempt_id) VALUES (?, ?)
 ON CONFLICT (handler) DO UPDATE SET attempt_id = excluded.attempt_id
 """
+# Without the hint SQLite reads every delivery that the handler ever had, while everybody waits.
 _UNPARK = """
-UPDATE deliveries SET status = 'pending', due_at = :at, waits_since = :at, error = ''
+UPDATE deliveries INDEXED BY deliveries_parked SET status = 'pending', due_at = :at, waits_since = :at, error = ''
 WHERE status = 'parked' AND handler = :handler
 """
 
