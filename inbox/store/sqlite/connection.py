@@ -26,8 +26,9 @@ _POLL = 0.0005
 """Seconds between two tries to begin writing. SQLite's own busy handler sleeps up to 100 ms, which starves a
 process that competes with a busy one; measured in the design: 250–600 ms p99."""
 
-STATEMENTS = 512
-"""How many are kept prepared: those for many rows are others for each number of rows."""
+STATEMENTS = 128
+"""How many are kept prepared. Those for many rows are others for each number of rows, and weigh much: with 512 of them
+a worker grew by 12 MiB in 100,000 events."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """SQLITE_ERROR is what a missing table gives."""
