@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 MOMENT = 0.05
 """Seconds that one caller gets to end a stall before the others are refused."""
 
-GATHER = 0.0005
+GATHER = 0.002
 """Seconds between two batches, if the first had several items: who was just answered comes again, and fewer, larger
 batches leave more of the processor to everybody. Who is alone never waits for it."""
 
