@@ -23,7 +23,7 @@ from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
 from inbox.web import Beside, Front, Room, WhenAsked, create_pages
-from inbox.worker import on_orphaned
+from inbox.worker import end_orphaned
 
 log = structlog.get_logger("inbox.server")
 
@@ -42,7 +42,7 @@ def application() -> Front:
     runtime = _begin("receiver")
     made = front(runtime, closing=drain.begin_on_signal())
     runtime.watching.lookout.start()
-    _ready()
+    _ready(runtime.settings.server)
     return made
 
 
@@ -60,7 +60,7 @@ def pages_application() -> Beside:
     runtime = _begin("pages")
     server = runtime.settings.server
     made = Beside(_pages(runtime), server, Room(server))
-    _ready()
+    _ready(server)
     return made
 
 
@@ -76,10 +76,10 @@ def _begin(name: str) -> Runtime:
     return Runtime.from_environment()
 
 
-def _ready() -> None:
+def _ready(server: ServerSettings) -> None:
     """Take connections from now on, and tell the parent, with whom this process ends."""
     if _PARENT in os.environ:
-        on_orphaned(int(os.environ[_PARENT]), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        end_orphaned(int(os.environ[_PARENT]), server.patience + 10)
         listener.listen(int(os.environ[_SOCKET]))
         os.kill(int(os.environ[_PARENT]), READY)
 

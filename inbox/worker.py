@@ -1,7 +1,9 @@
 """The worker process: huey's consumer with process workers, which end with their parent."""
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,22 @@ def on_orphaned(parent: int, action: Callable[[], object], *, interval: float = 
         action()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def end_orphaned(parent: int, seconds: float, *, interval: float = PARENT_CHECK) -> None:
+    """End this process when the process `parent` is no longer our parent; by force if it does not end in `seconds`.
+
+    It is asked again and again: a SIGTERM that comes while a server starts is lost, and it would keep the port.
+    """
+
+    def end() -> None:
+        last = time.monotonic() + seconds
+        while time.monotonic() < last:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(interval)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    on_orphaned(parent, end, interval=interval)
 
 
 class _EndsWithParent:

@@ -13,6 +13,8 @@ import pytest
 
 from inbox.worker import on_orphaned
 from tests.acceptance.place import Place, descendants, eventually
+from tests.acceptance.test_end_to_end import alive
+from tests.conftest import PROJECT
 
 NOTE = """
 import os, threading
@@ -128,3 +130,29 @@ on_orphaned(os.getppid(), lambda: os._exit(5), interval=0.01)
 time.sleep(0.3)
 """
     assert 0 == subprocess.run([sys.executable, "-c", code], timeout=30).returncode
+
+
+STUBBORN = """
+import os, signal, sys, time
+from inbox.worker import end_orphaned
+
+asked = []
+signal.signal(signal.SIGTERM, lambda signum, frame: asked.append(1) or (len(asked) > int(sys.argv[1]) and os._exit(7)))
+pid = os.fork()
+if not pid:
+    end_orphaned(os.getppid(), 1.0, interval=0.05)
+    for _ in range(600):
+        time.sleep(0.1)
+    os._exit(0)
+print(pid, flush=True)
+time.sleep(0.3)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("deaf", [2, 1000])
+def test_orphan_that_does_not_listen_ends_all_the_same(deaf: int) -> None:
+    """It is asked again, and ended by force in the end: or it would keep the port from the next one."""
+    command = [sys.executable, "-c", STUBBORN, str(deaf)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=True)
+    eventually(lambda: not alive(int(done.stdout)), "the orphan ends", 10)
