@@ -104,13 +104,13 @@ def _whole(logger: object, method: str, event: EventDict) -> tuple[tuple[EventDi
 
 def _line(processors: Sequence[Processor], event: EventDict) -> str:
     """Return the line of an event, for which nothing but these processors is left to do."""
+    made: Any = event
     try:
-        made: Any = event
         for processor in processors:
             made = processor(None, "", made)
-        return f"{made}\n"
     except Exception as error:  # or no line would be written any more
-        return f"level=error event=log.failed error={error!r}\n"
+        made = processors[-1](None, "", {"level": "error", "event": "log.failed", "error": repr(error)})
+    return f"{made}\n"
 
 
 class _Collector:

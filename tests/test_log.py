@@ -158,7 +158,7 @@ def test_an_event_that_no_line_can_be_made_of_costs_only_its_own() -> None:
     collected.write({"event": "b"})
     eventually(lambda: file.getvalue().count("\n") == 2, "both lines are there", 5)
     first, second = file.getvalue().splitlines()
-    assert ("level=error event=log.failed error=ValueError", "event=b") == (first[:45], second)
+    assert ('level=error event=log.failed error="ValueError', "event=b") == (first[:46], second)
 
 
 VALUES = st.one_of(

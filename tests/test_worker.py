@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from inbox.worker import on_orphaned
-from tests.acceptance.place import Place, descendants, eventually
-from tests.acceptance.test_end_to_end import alive
+from tests.acceptance.place import Place, alive, descendants, eventually
 from tests.conftest import PROJECT
 
 NOTE = """

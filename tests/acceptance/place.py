@@ -247,3 +247,11 @@ def descendants(pid: int) -> list[int]:
             child = int(path.parent.name)
             found += [child, *descendants(child)]
     return found
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs (a zombie that nobody waits for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inbox.torture.journal import Effect
-from tests.acceptance.place import Place, descendants, eventually
+from tests.acceptance.place import Place, alive, descendants, eventually
 
 SEED_SENDERS = ("roomz", "roomle", "breakcold", "breakcold-v2", "lemlist", "rootfi", "romify")
 
@@ -188,11 +188,3 @@ def test_nothing_keeps_running_when_the_supervisor_is_killed(place: Place) -> No
     place.stop(signal.SIGKILL)
     eventually(lambda: not [pid for pid in everything if alive(pid)], "every process ends")
     place.prove()
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process runs (a zombie that nobody waits for does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -59,7 +59,7 @@ def fill(database: Path, letters: Letters, count: int, *, only: str = "", ago: f
     open_archive(database).close()
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA cache_size = -2000000")
+        connection.execute("PRAGMA cache_size = -200000")
         first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM events").fetchone()[0]
         begin = time.time() - ago - SPAN
         step = SPAN / (count + 1)
