@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inbox.actions import page
 from inbox.desk import actions
 from inbox.store.base import Filter
 from inbox.testing import Inbox
@@ -109,6 +110,23 @@ def test_a_pace_is_kept_by_the_worker(five: Inbox) -> None:
         five.advance(1.0)
     assert [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 5] == done
     assert "done" == row(five, number)["state"]
+
+
+@pytest.mark.parametrize(("takes", "wait"), [(0.0, 2.0), (1.5, 0.5), (5.0, 0.0)])
+def test_what_a_step_takes_is_part_of_its_pace(
+    five: Inbox, monkeypatch: pytest.MonkeyPatch, takes: float, wait: float
+) -> None:
+    """Or an action whose steps take long would be slower than it was asked to be."""
+    number = begin(five, rate=0.5)
+
+    def slow(*given: Any) -> Any:
+        five.clock.now += takes
+        return page(*given)
+
+    monkeypatch.setattr("inbox.actions.page", slow)
+    begun = five.clock.steady()
+    assert wait == five.runtime.performer.some()
+    assert begun + 2.0 == row(five, number)["held_until"]
 
 
 def test_actions_take_turns(five: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
