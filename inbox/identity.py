@@ -8,6 +8,7 @@ store.
 import re
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
@@ -60,16 +61,21 @@ def deciding_rule(rules: Sequence[str], request: Request, payload: Payload, veri
 
 def _decided(rules: Sequence[str], request: Request, payload: Payload, verified: Verified) -> tuple[str, str | None]:
     for rule in rules:
-        found = None if rule == "body" else verified.key if rule == "token" else find(rule, request, payload)
-        if found or rule == "body":
+        if rule == "body":
+            return rule, None
+        found = verified.key if rule == "token" else find(rule, request, payload)
+        if found:
             return rule, found
     return "body", None
 
 
 def event_type(rules: Sequence[str], request: Request, payload: Payload) -> str:
     """Return the event's type, "unknown" if no rule finds one."""
-    found = next(filter(None, (find(rule, request, payload) for rule in rules)), UNKNOWN_TYPE)
-    return printable(found)[:MAX_TYPE]
+    for rule in rules:
+        found = find(rule, request, payload)
+        if found:
+            return printable(found)[:MAX_TYPE]
+    return UNKNOWN_TYPE
 
 
 def find(rule: str, request: Request, payload: Payload) -> str | None:
@@ -91,8 +97,7 @@ def find(rule: str, request: Request, payload: Payload) -> str | None:
 
 def pointed(payload: Payload, pointer: str) -> Payload:
     """Return what a JSON pointer (RFC 6901) names, None if there is nothing."""
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
+    for name in _parts(pointer):
         if isinstance(payload, dict):
             payload = payload.get(name)
         elif isinstance(payload, list) and name.isdecimal() and len(name) < 10 and int(name) < len(payload):
@@ -102,8 +107,15 @@ def pointed(payload: Payload, pointer: str) -> Payload:
     return payload
 
 
+@lru_cache(maxsize=256)
+def _parts(pointer: str) -> tuple[str, ...]:
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
+
+
 def printable(text: str) -> str:
     """Return the text with control characters and lone surrogates written as escapes: it goes into tables and logs."""
+    if text.isprintable():
+        return text
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

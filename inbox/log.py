@@ -42,19 +42,20 @@ def configure(level: str = "info", form: str = "text", *, collect: bool = False)
     """
     render: Processor = as_text if form == "text" else structlog.processors.JSONRenderer(default=str)
     now: list[Processor] = [structlog.processors.add_log_level, _timed, structlog.processors.format_exc_info]
-    later: list[Processor] = [_dated, _labelled, render]
+    later: list[Processor] = [_headed, render]
     factory: Callable[..., Any] = structlog.WriteLoggerFactory(sys.stderr)
+    wrapper: type[Any] = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
     if collect:
         collector = _Collector(Collected(sys.stderr, partial(_line, later)))
-        factory = lambda *names: collector  # noqa: E731
+        factory, wrapper = lambda *names: collector, type("Quick", (_Quick, wrapper), {})
     structlog.configure(
         processors=[*now, _whole] if collect else [*now, *later],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=wrapper,
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *now, _dated, _labelled],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *now, _headed],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     libraries = logging.StreamHandler(sys.stderr)
@@ -88,13 +89,11 @@ def _timed(logger: object, method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _dated(logger: object, method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = datetime.fromtimestamp(event["timestamp"], UTC).isoformat().replace("+00:00", "Z")
-    return event
-
-
-def _labelled(logger: object, method: str, event: EventDict) -> EventDict:
-    return {**_label, "pid": os.getpid(), **event} if _label else event
+def _headed(logger: object, method: str, event: EventDict) -> EventDict:
+    """Put in front what each line has: the time as people read it, the level, which process it is, the event."""
+    at = datetime.fromtimestamp(event.pop("timestamp"), UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    process = {**_label, "pid": os.getpid()} if _label else {}
+    return {"timestamp": at, "level": event.pop("level"), **process, "event": event.pop("event"), **event}
 
 
 def _whole(logger: object, method: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
@@ -111,6 +110,20 @@ def _line(processors: Sequence[Processor], event: EventDict) -> str:
     except Exception as error:  # or no line would be written any more
         made = processors[-1](None, "", {"level": "error", "event": "log.failed", "error": repr(error)})
     return f"{made}\n"
+
+
+class _Quick:
+    """What is mixed into a structlog logger: it does for most events what the processors do, in a third of the time."""
+
+    _context: EventDict
+    _logger: "_Collector"
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
+        if "exc_info" in fields or method_name not in LEVELS:
+            return super()._proxy_to_logger(method_name, event, **fields)  # type: ignore[misc]
+        return self._logger.info(
+            {"timestamp": time.time(), "level": method_name, "event": event, **self._context, **fields}
+        )
 
 
 class _Collector:

@@ -81,25 +81,34 @@ class Timings:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._measured: dict[tuple[str, str], list[int]] = {}
+        self._back: Counts = {}
 
     def observe(self, what: str, subject: str, value: float) -> None:
         """Count a value; `subject` must be bounded by configuration, never be what a stranger sent."""
-        found = names(what, value)
+        bounds = BUCKETS[what]
         with self._mutex:
-            for name, number in found.items():
-                self._counts[subject, name] += number
+            numbers = self._measured.get((what, subject))
+            if numbers is None:
+                numbers = self._measured[what, subject] = [0] * (len(bounds) + 2)
+            numbers[bisect_left(bounds, value)] += 1
+            numbers[-1] += max(0, round(value * MILLION))
 
     def take(self) -> Counts:
         """Return everything and begin anew."""
         with self._mutex:
-            taken, self._counts = self._counts, Counter()
+            measured, self._measured = self._measured, {}
+            back, self._back = self._back, {}
+        taken = Counter(back)
+        for (what, subject), numbers in measured.items():
+            named = zip((*_NAMES[what], _SUMS[what]), numbers, strict=True)
+            taken.update({(subject, name): number for name, number in named if number})
         return dict(taken)
 
     def put_back(self, counts: Counts) -> None:
         """Have counts again that could not be stored."""
         with self._mutex:
-            self._counts.update(counts)
+            self._back = dict(Counter(self._back) + Counter(counts))
 
 
 def unobserved(what: str, subject: str, value: float) -> None:

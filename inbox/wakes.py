@@ -6,6 +6,7 @@ Nobody waits for the queue, whose file others may have locked. What is lost with
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import structlog
 
@@ -21,7 +22,7 @@ class Wakes:
     def __init__(self, send: Callable[[], None]) -> None:
         self._send = send
         self._mutex = threading.Lock()
-        self._come = threading.Semaphore(0)
+        self._come: SimpleQueue[None] = SimpleQueue()
         self._told = self._ended = False
         self._thread: threading.Thread | None = None
 
@@ -30,7 +31,7 @@ class Wakes:
         with self._mutex:
             if not self._told and self._have_thread():
                 self._told = True
-                self._come.release()
+                self._come.put(None)
 
     def close(self) -> None:
         """Send what is left, and end."""
@@ -38,7 +39,7 @@ class Wakes:
             thread, self._thread = self._thread, None
             self._ended = True
         if thread is not None:
-            self._come.release()
+            self._come.put(None)
             thread.join()
 
     def _have_thread(self) -> bool:
@@ -54,7 +55,7 @@ class Wakes:
 
     def _run(self) -> None:
         while True:
-            self._come.acquire()
+            self._come.get()
             with self._mutex:
                 told, self._told = self._told, False
             if told:

@@ -6,6 +6,7 @@ storage and does no I/O. Next: `inbox.ingest`.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 from urllib.parse import parse_qsl
 
@@ -116,11 +117,15 @@ class Provider:
 
         By changing what the deciding rule finds, or by adding or removing what a rule before it finds.
         """
-        if all(map(self.covers, self.event_id)):
+        if self._covers_all:
             return False
         decided = identity.deciding_rule(self.event_id, request, payload, verified)
         tried = self.event_id[: self.event_id.index(decided) + 1] if decided in self.event_id else self.event_id
         return not all(map(self.covers, tried))
+
+    @cached_property
+    def _covers_all(self) -> bool:
+        return all(map(self.covers, self.event_id))
 
     def query_payload(self, request: Request) -> Payload:
         """Return the data of a request that carries it in its query string."""

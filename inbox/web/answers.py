@@ -23,7 +23,7 @@ class Response(NamedTuple):
 
 def accepted(answer: Answer) -> Response:
     """Return what is said of an event that is on disk."""
-    return _json(answer.http_status, {"status": answer.status, "id": answer.id})
+    return Response(answer.http_status, b'{"status":"%s","id":%d}\n' % (answer.status.encode(), answer.id))
 
 
 def refused(error: InboxError) -> Response:

@@ -16,6 +16,7 @@ from inbox.models import Request, header_name
 from inbox.web.address import forwarded
 from inbox.web.answers import Response, explained
 from inbox.web.body import Body
+from inbox.web.patience import Patience
 from inbox.web.room import Room, Stay
 
 FORMS = "/inbox"
@@ -56,7 +57,7 @@ class Beside:
 
     def __init__(self, application: WSGIApplication, server: ServerSettings, room: Room) -> None:
         self._application = WSGIMiddleware(application, workers=server.threads)  # type: ignore[arg-type]
-        self._server = server
+        self._patience = Patience(server.body_timeout)
         self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,13 +70,13 @@ class Beside:
         elif is_page(scope["path"]):
             await self._read(scope, receive, send)
         else:
-            body = Body(receive, self._server.body_timeout)
+            body = Body(receive, self._patience)
             body.announced(request_of(scope, "", 0))
             await body.forget()
             await self._show({**scope, "query_string": b""}, b"", send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, stay = Body(receive, self._server.body_timeout), Stay(self._room)
+        body, stay = Body(receive, self._patience), Stay(self._room)
         try:
             body.announced(request_of(scope, "", 0))
             content = await body.read(MAX_FORM, stay.grow)
@@ -114,7 +115,7 @@ def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Req
     """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = header_name(raw_name.decode("latin-1")), raw_value.decode("latin-1")
+        name, value = header_name(str(raw_name, "latin-1")), str(raw_value, "latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     client = scope.get("client")
     remote = client[0] if client else ""

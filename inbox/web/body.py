@@ -6,6 +6,7 @@ from typing import Any
 
 from inbox.errors import BodyTooLarge, Incomplete, TooSlow
 from inbox.models import Request
+from inbox.web.patience import Patience
 
 FORGOTTEN = 4 * 2**20
 """Bytes; a body announced to be longer is not read to its end for the sake of an answer."""
@@ -15,11 +16,11 @@ FORGETTING = 2.0
 
 
 class Body:
-    """What is still on the wire; all of it has to come within `timeout` seconds."""
+    """What is still on the wire; `patience` is how long all of it may take."""
 
-    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]], timeout: float) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]], patience: Patience) -> None:
         self._receive = receive
-        self._timeout = timeout
+        self._patience = patience
         self._length: int | None = 0
         self._more = True
 
@@ -33,17 +34,22 @@ class Body:
         if self._length is not None and self._length > limit:
             raise BodyTooLarge(limit)
         body = bytearray()  # not a list: parts of one byte would weigh fifty times as much
+        task = self._patience.begin()
         try:
-            async with asyncio.timeout(self._timeout):
-                while self._more:
-                    part = await self._next()
-                    if len(body) + len(part) > limit:
-                        raise BodyTooLarge(limit)
-                    came(len(part))
-                    body += part
-        except TimeoutError:
+            while self._more:
+                part = self._part(await self._receive())
+                if len(body) + len(part) > limit:
+                    raise BodyTooLarge(limit)
+                came(len(part))
+                body += part
+        except asyncio.CancelledError:
+            if not self._patience.is_over(task):
+                raise
             self._more = False
-            raise TooSlow(f"{len(body)} bytes came in {self._timeout:g} s; body_timeout is that long") from None
+            seconds = self._patience.seconds
+            raise TooSlow(f"{len(body)} bytes came in {seconds:g} s; body_timeout is that long") from None
+        finally:
+            self._patience.end(task)
         if len(body) < (self._length or 0):
             raise Incomplete(f"Content-Length says {self._length} bytes, {len(body)} came before the connection ended")
         return bytes(body)
@@ -54,12 +60,11 @@ class Body:
         try:
             async with asyncio.timeout(FORGETTING):
                 while self._more and 0 < left <= FORGOTTEN:
-                    left -= len(await self._next())
+                    left -= len(self._part(await self._receive()))
         except (TimeoutError, Incomplete):
             return
 
-    async def _next(self) -> bytes:
-        message = await self._receive()
+    def _part(self, message: dict[str, Any]) -> bytes:
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         if message["type"] != "http.request":
             raise Incomplete("the connection ended before the body did")

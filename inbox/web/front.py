@@ -5,7 +5,7 @@ It goes the way that `Receiver.flow` describes, as the Flask endpoint does in th
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from inbox.web.beside import Beside, Message, Receive, Scope, Send, request_of, 
 from inbox.web.body import Body
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
+from inbox.web.patience import TICK, Patience
 from inbox.web.room import Room, Stay
 
 log = structlog.get_logger("inbox.web")
@@ -32,8 +33,6 @@ LARGE = 32_768
 """Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
-TICK = 0.05
-"""Seconds between two looks for those whose time is up."""
 
 
 class Front:
@@ -60,6 +59,7 @@ class Front:
         self._closing = closing
         self._answered = answered
         self._lines = Lines()
+        self._patience = Patience(server.body_timeout)
         self._beside = Beside(pages, server, room)
         self._threads = ThreadPoolExecutor(server.threads, "large")
         self._written: Mailbox | None = None
@@ -98,7 +98,7 @@ class Front:
     async def _answer(
         self, name: str, path: str, scope: Scope, receive: Receive, *, identity: str, begun: float
     ) -> Response:
-        body, request = Body(receive, self._server.body_timeout), Request(id=identity)
+        body, request = Body(receive, self._patience), Request(id=identity)
         try:
             request = request_of(scope, path, self._server.trusted_proxies, identity)
             body.announced(request)
@@ -137,10 +137,9 @@ class Front:
         stay.begin(0)
         return content
 
-    async def _put(self, item: NewEvent | Refusal) -> Stored | bool:
+    def _put(self, item: NewEvent | Refusal) -> Awaitable[Stored | bool]:
         assert self._written is not None, "the server has not sent lifespan.startup"
-        stored: Stored | bool = await self._written.expect(partial(self._inlet.submit, item))
-        return stored
+        return self._written.expect(partial(self._inlet.submit, item))
 
     async def _in_thread(self, step: Callable[[], Any]) -> Any:
         """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""

@@ -25,6 +25,7 @@ class Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._log = log.bind()  # looked up once, not for each line
         self._mutex = threading.Lock()
         self._second = 0
         self._written: dict[tuple[str, str], int] = {}
@@ -32,7 +33,7 @@ class Lines:
 
     def accepted(self, source: str, request: Request, answer: Answer, begun: float) -> None:
         """Tell of an event that is on disk."""
-        log.info(
+        self._log.info(
             "event." + answer.status,
             request=request.id,
             source=source,

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
+from queue import SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
@@ -88,7 +89,7 @@ class GroupCommit(Generic[Item, Result]):
         self._busy = False
         self._stalled = False
         self._waiting: deque[_Ticket[Item, Result]] = deque()
-        self._work = threading.Semaphore(0)
+        self._work: SimpleQueue[None] = SimpleQueue()
         self._writer: threading.Thread | None = None
 
     def __call__(self, item: Item, *, spare: bool = False) -> Result:
@@ -123,7 +124,7 @@ class GroupCommit(Generic[Item, Result]):
             self._bytes += ticket.size
             if not self._busy:
                 self._busy, self._since = True, now
-                self._work.release()
+                self._work.put(None)
         return ticket
 
     def give_up_late(self) -> None:
@@ -143,7 +144,7 @@ class GroupCommit(Generic[Item, Result]):
         with self._mutex:
             writer, self._writer = self._writer, None
         if writer is not None:
-            self._work.release()
+            self._work.put(None)
             writer.join()
 
     def _admit(self, ticket: _Ticket[Item, Result], share: int, now: float) -> None:
@@ -169,7 +170,7 @@ class GroupCommit(Generic[Item, Result]):
 
     def _run(self) -> None:
         while True:
-            self._work.acquire()
+            self._work.get()
             if not self._busy:
                 return
             while batch := self._next():
@@ -178,7 +179,7 @@ class GroupCommit(Generic[Item, Result]):
                 self._end(batch)
                 if several and not self._stalled:
                     time.sleep(GATHER)
-            # `_busy` is over since `_next` found nothing: whoever comes now releases `_work`.
+            # `_busy` is over since `_next` found nothing: whoever comes now has it woken again.
 
     def _next(self) -> list[_Ticket[Item, Result]]:
         """Return those that are to be written now; none ends being busy."""
