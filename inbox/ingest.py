@@ -6,10 +6,10 @@ worker, which the wake-up only makes quicker.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
@@ -43,8 +43,7 @@ Read = Callable[[int], bytes]
 """Returns the whole body. Raises BodyTooLarge as soon as it is known to be longer than so many bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBody:
+class ReadBody(NamedTuple):
     """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than so many bytes."""
 
     limit: int
@@ -54,8 +53,7 @@ Flow: TypeAlias = Generator[ReadBody | NewEvent | Refusal, Any, "Answer"]
 """ReadBody is sent the body, a NewEvent what `Inlet` says of it, a Refusal whether it was kept; errors are thrown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an accepted request is answered with; type, key and size are for the log."""
 
     status: str

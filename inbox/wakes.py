@@ -12,7 +12,7 @@ import structlog
 
 log = structlog.get_logger("inbox.wakes")
 
-APART = 0.01
+APART = 0.025
 """Seconds between two messages: what comes in the meantime has one together; the first goes out at once."""
 
 

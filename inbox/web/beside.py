@@ -4,6 +4,7 @@ A thread works on a request only when all of it is there, so that a slow sender 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,6 +25,9 @@ FORMS = "/inbox"
 
 MAX_FORM = 1_048_576
 """Bytes: a selection of some thousand events."""
+
+USUAL = 40
+"""Bytes of a header's name up to which its spelling is remembered."""
 
 Scope = Mapping[str, Any]
 Message = dict[str, Any]
@@ -111,11 +115,18 @@ async def respond(response: Response, send: Send, *more: tuple[bytes, bytes]) ->
     await send({"type": "http.response.body", "body": response.body})
 
 
+@lru_cache(maxsize=256)
+def _usual(name: bytes) -> str:
+    """Return the spelling of a name that is short, as those are that come again and again."""
+    return header_name(str(name, "latin-1"))
+
+
 def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Request:
     """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = header_name(str(raw_name, "latin-1")), str(raw_value, "latin-1")
+        name = _usual(raw_name) if len(raw_name) <= USUAL else header_name(str(raw_name, "latin-1"))
+        value = str(raw_value, "latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     client = scope.get("client")
     remote = client[0] if client else ""
