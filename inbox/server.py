@@ -35,8 +35,8 @@ READY = signal.SIGUSR1
 """What the process that answers tells its parent when it has read everything."""
 
 GARBAGE = 10_000
-"""Objects until Python looks for those that hold each other. What was made before requests came is not looked at, and no
-request leaves any: a look at each few of them took a twentieth of the time."""
+"""Objects until Python looks for those that hold each other; what was made before requests came is not looked at. No
+request leaves any, and a look at each few of them took a twentieth of the time."""
 
 START = 30.0
 """Seconds that a new process has until then."""
