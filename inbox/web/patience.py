@@ -16,7 +16,8 @@ class Patience:
         self.seconds = seconds
         self._ends: dict[asyncio.Task[object], float] = {}
         self._over: set[asyncio.Task[object]] = set()
-        self._looking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where a timer is running, while somebody waits."""
 
     def begin(self) -> "asyncio.Task[object]":
         """Begin to wait, and return who waits; when the time is up, asyncio.CancelledError is raised in the block."""
@@ -24,8 +25,8 @@ class Patience:
         task = asyncio.current_task(loop)
         assert task is not None
         self._ends[task] = loop.time() + self.seconds
-        if not self._looking:
-            self._looking = True
+        if self._loop is not loop:
+            self._loop = loop
             loop.call_later(TICK, self._look, loop)
         return task
 
@@ -47,6 +48,7 @@ class Patience:
             del self._ends[task]
             self._over.add(task)
             task.cancel()
-        self._looking = bool(self._ends)
-        if self._looking:
+        if self._ends:
             loop.call_later(TICK, self._look, loop)
+        else:
+            self._loop = None

@@ -58,11 +58,23 @@ def test_who_is_in_time_is_left_alone() -> None:
         task = _read(_whole, patience)
         assert b"all" == await task
         await asyncio.sleep(0.05 + 3 * TICK)
-        assert (False, 0, 0) == (patience._looking, task.cancelling(), len(patience._ends))
+        assert (None, 0, 0) == (patience._loop, task.cancelling(), len(patience._ends))
         with pytest.raises(TooSlow):
             await _read(_never, patience)
 
     asyncio.run(run())
+
+
+def test_another_event_loop_has_a_timer_of_its_own() -> None:
+    """One that was left with its timer keeps nobody waiting for ever."""
+    patience = Patience(0.05)
+
+    async def left() -> None:
+        patience.end(patience.begin())
+
+    asyncio.run(left())
+    with pytest.raises(TooSlow):
+        asyncio.run(Body(_never, patience).read(10, lambda size: None))
 
 
 def test_a_task_goes_on_after_its_time_was_up() -> None:
