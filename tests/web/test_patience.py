@@ -114,3 +114,21 @@ def test_cancellation_by_others_stays_one(seconds: float) -> None:
         return task.cancelled()
 
     assert asyncio.run(run())
+
+
+def test_what_ends_otherwise_is_not_remembered() -> None:
+    """A server that answers the end of the wait with an error of its own leaves nothing behind."""
+
+    async def broken() -> dict[str, object]:
+        try:
+            return await _never()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def run() -> None:
+        patience = Patience(0.01)
+        with pytest.raises(ConnectionError):
+            await _read(broken, patience)
+        assert (0, 0) == (len(patience._ends), len(patience._over))
+
+    asyncio.run(run())
