@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from inbox.identity import (
     MAX_KEY,
     MAX_TYPE,
+    REQUEST_ID,
     RULES,
     check_rule,
     content_digest,
@@ -19,8 +21,10 @@ from inbox.identity import (
     find,
     pointed,
     printable,
+    request_id,
 )
 from inbox.models import Request, Verified
+from tests.store.test_sqlite import exit_code, in_fork
 
 DIGEST = bytes(range(32))
 BY_DIGEST = f"sha256:{DIGEST.hex()}"
@@ -241,3 +245,19 @@ def test_arbitrary_content_has_a_storable_key_and_type(payload: Any, rule: str, 
             assert 0 < len(text) <= limit
             assert text == printable(text)
             json.dumps(text, ensure_ascii=False).encode()
+
+
+def test_ids_of_requests_are_new_and_in_order_of_time() -> None:
+    """As many as a busy second has, and none of them is like another."""
+    ids = [request_id(1_700_000_000 + number / 1000) for number in range(1000)]
+    assert (1000, ids) == (len({each[12:] for each in ids}), sorted(ids))
+    assert all(REQUEST_ID.fullmatch(each) for each in ids)
+
+
+def test_forked_child_gives_other_ids_than_its_parent(tmp_path: Path) -> None:
+    """What its parent had in store is its parent's to give."""
+    request_id(0.0)
+    child = in_fork(lambda: (tmp_path / "ids").write_text("\n".join(request_id(0.0) for _ in range(300))))
+    assert 0 == exit_code(child)
+    mine, others = {request_id(0.0) for _ in range(300)}, set((tmp_path / "ids").read_text().split())
+    assert (300, 300, set()) == (len(mine), len(others), mine & others)

@@ -146,7 +146,7 @@ def _matches(key: Key, given: dict[bytes, list[bytes]], content: bytes) -> bool:
 
 
 def _hmac(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, content, "sha256")
+    return hmac.new(key, content, "sha256").digest()
 
 
 def _signed(key: Ed25519PublicKey, signature: bytes, content: bytes) -> bool:
