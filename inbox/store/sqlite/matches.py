@@ -48,7 +48,8 @@ class Matches:
                 key, minute = (item.source, item.secret + 1), minute_of(item.received_at)
                 if minute > self._written.get(key, -1) and minute > new.get(key, -1):
                     new[key] = minute
-        connection.executemany(_MATCHED, [(*key, minute) for key, minute in new.items()])
+        if new:
+            connection.executemany(_MATCHED, [(*key, minute) for key, minute in new.items()])
         return new
 
     def committed(self, new: Minutes) -> None:
