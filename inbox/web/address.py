@@ -8,9 +8,10 @@ def address(path: str) -> tuple[str, str] | None:
 
     Slashes at the front count as one, as Flask has them; those further behind are part of what follows.
     """
-    path = "/" + path.lstrip("/")
     if not path.startswith(PREFIX):
-        return None
+        path = "/" + path.lstrip("/")
+        if not path.startswith(PREFIX):
+            return None
     name, _, rest = path[len(PREFIX) :].partition("/")
     return (name, rest) if name else None
 

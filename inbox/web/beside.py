@@ -75,14 +75,14 @@ class Beside:
             await self._read(scope, receive, send)
         else:
             body = Body(receive, self._patience)
-            body.announced(request_of(scope, "", 0))
+            body.announced(headers_of(scope))
             await body.forget()
             await self._show({**scope, "query_string": b""}, b"", send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, stay = Body(receive, self._patience), Stay(self._room)
         try:
-            body.announced(request_of(scope, "", 0))
+            body.announced(headers_of(scope))
             content = await body.read(MAX_FORM, stay.grow)
             await self._show(scope, content, send)
         except InboxError as error:
@@ -121,20 +121,21 @@ def _usual(name: bytes) -> str:
     return header_name(str(name, "latin-1"))
 
 
-def request_of(scope: Scope, path: str, proxies: int, identity: str = "") -> Request:
-    """Return the request without its body. A header that came twice is one, with a comma between, as in WSGI."""
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the headers. One that came twice is one, with a comma between, as in WSGI."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name = _usual(raw_name) if len(raw_name) <= USUAL else header_name(str(raw_name, "latin-1"))
         value = str(raw_value, "latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def request_of(scope: Scope, headers: Mapping[str, str], path: str, proxies: int, identity: str) -> Request:
+    """Return the request without its body."""
     client = scope.get("client")
     remote = client[0] if client else ""
-    return Request(
-        method=scope["method"].upper(),
-        path=path,
-        query=scope["query_string"].decode("latin-1"),
-        headers=tuple(headers.items()),
-        remote=forwarded(headers.get("x-forwarded-for", ""), proxies) or remote,
-        id=identity,
-    )
+    if proxies:
+        remote = forwarded(headers.get("x-forwarded-for", ""), proxies) or remote
+    query = scope["query_string"].decode("latin-1")
+    return Request(scope["method"].upper(), path, query, tuple(headers.items()), remote=remote, id=identity)

@@ -1,11 +1,10 @@
 """The body of one request, as an ASGI server delivers it: whole, or an error that says what is missing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from inbox.errors import BodyTooLarge, Incomplete, TooSlow
-from inbox.models import Request
 from inbox.web.patience import Patience
 
 FORGOTTEN = 4 * 2**20
@@ -24,10 +23,9 @@ class Body:
         self._length: int | None = 0
         self._more = True
 
-    def announced(self, request: Request) -> None:
-        """Learn from the request's head how long the body is: None if it comes in chunks."""
-        length = request.header("content-length") or "0"
-        self._length = int(length) if request.header("transfer-encoding") is None else None
+    def announced(self, headers: Mapping[str, str]) -> None:
+        """Learn from the headers how long the body is: None if it comes in chunks."""
+        self._length = int(headers.get("content-length") or "0") if "transfer-encoding" not in headers else None
 
     async def read(self, limit: int, came: Callable[[int], None]) -> bytes:
         """Return the whole body; `came` is told of each part. Raises BodyTooLarge, Incomplete, TooSlow."""

@@ -20,7 +20,7 @@ from inbox.models import NewEvent, Refusal, Request, Stored
 from inbox.store.base import Inlet
 from inbox.web.address import address
 from inbox.web.answers import REQUEST_ID, Response, accepted, failed, refused
-from inbox.web.beside import Beside, Message, Receive, Scope, Send, request_of, respond
+from inbox.web.beside import Beside, Message, Receive, Scope, Send, headers_of, request_of, respond
 from inbox.web.body import Body
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
@@ -100,8 +100,9 @@ class Front:
     ) -> Response:
         body, request = Body(receive, self._patience), Request(id=identity)
         try:
-            request = request_of(scope, path, self._server.trusted_proxies, identity)
-            body.announced(request)
+            headers = headers_of(scope)
+            request = request_of(scope, headers, path, self._server.trusted_proxies, identity)
+            body.announced(headers)
             answer = await self._go(self._receiver.flow(name, request), body)
             self._lines.accepted(name, request, answer, begun)
             return accepted(answer)
@@ -121,25 +122,26 @@ class Front:
             need = next(flow)
             while True:
                 try:
-                    reply = await (self._read(need, body, stay) if isinstance(need, ReadBody) else self._put(need))
+                    if isinstance(need, ReadBody):
+                        reply: Any = await body.read(need.limit, stay.grow)
+                        stay.begin(0)
+                    else:
+                        reply = await self._put(need)
                 except InboxError as error:
                     need = flow.throw(error)
+                    continue
+                if isinstance(reply, bytes) and len(reply) > LARGE:
+                    need = await self._in_thread(partial(flow.send, reply))
                 else:
-                    step = partial(flow.send, reply)
-                    need = await self._in_thread(step) if isinstance(reply, bytes) and len(reply) > LARGE else step()
+                    need = flow.send(reply)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         finally:
             stay.end()
 
-    async def _read(self, need: ReadBody, body: Body, stay: Stay) -> bytes:
-        content = await body.read(need.limit, stay.grow)
-        stay.begin(0)
-        return content
-
     def _put(self, item: NewEvent | Refusal) -> Awaitable[Stored | bool]:
         assert self._written is not None, "the server has not sent lifespan.startup"
-        return self._written.expect(partial(self._inlet.submit, item))
+        return self._written.expect(self._inlet.submit, item)
 
     async def _in_thread(self, step: Callable[[], Any]) -> Any:
         """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""

@@ -17,11 +17,11 @@ class Mailbox:
         self._letters: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._called = False
 
-    async def expect(self, submit: Callable[[Done], object]) -> Any:
-        """Submit something and return its result. Raises its error."""
+    def expect(self, submit: Callable[[Any, Done], object], item: Any) -> "asyncio.Future[Any]":
+        """Submit an item, and return what will have its result, or its error."""
         future = self._loop.create_future()
-        submit(partial(self._leave, future))
-        return await future
+        submit(item, partial(self._leave, future))
+        return future
 
     def _leave(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         self._letters.append((future, result, error))
