@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -151,7 +152,7 @@ class _Server(Granian):  # type: ignore[misc, valid-type]
     def _retire(self, old: Any) -> None:
         """End a process politely: it takes no more connections, and answers those that it has."""
         old.interrupt_by_parent = True
-        os.kill(old._id(), drain.RETIRE)
+        _tell(old._id(), drain.RETIRE)
         self._wait(drain.LAST, lambda: not old.is_alive())
         old.terminate()
         old.join(self.workers_kill_timeout)
@@ -168,9 +169,16 @@ class _Server(Granian):  # type: ignore[misc, valid-type]
     def shutdown(self, exit_code: int = 0) -> None:
         """Have the process that answers take the last connections before it is told to stop."""
         for child in multiprocessing.active_children():
-            os.kill(child.pid or 0, drain.RETIRE if self._inherited else drain.SIGNAL)
+            _tell(child.pid, drain.RETIRE if self._inherited else drain.SIGNAL)
         time.sleep(drain.SECONDS)
         super().shutdown(exit_code)
+
+
+def _tell(pid: int | None, signum: int) -> None:
+    """Send a signal to a process, which may have ended, though multiprocessing has not noticed yet."""
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
 
 
 def serve(runtime: Runtime, *, inherited: int | None = None) -> None:

@@ -1,6 +1,10 @@
 """`inbox reload` under load, with real processes: nothing is dropped, what is new is used, what is broken is not."""
 
+import http.client
 import json
+import multiprocessing
+import os
+import socket
 import threading
 import time
 import urllib.error
@@ -8,10 +12,13 @@ import urllib.request
 from collections.abc import Iterator
 from hashlib import sha256
 from hmac import new as hmac
+from pathlib import Path
 
 import pytest
+from granian.constants import Interfaces
 
-from tests.acceptance.place import Place, eventually
+from inbox.server import _Server
+from tests.acceptance.place import Place, descendants, eventually
 
 SOURCES = """
 [sources.acme]
@@ -171,3 +178,37 @@ def _sums_up_a_flood(place: Place) -> None:
         return sum(more) + len(lines) - len(more) == FLOOD
 
     eventually(counted, "each refusal is written or counted")
+
+
+def test_a_stop_in_the_middle_of_a_reload_leaves_nobody(running: Place) -> None:
+    """Both the process that is being retired and the one that follows it end by themselves, and soon."""
+    receiver = running.children("receiver")[-1]
+    (old,) = descendants(receiver)
+    waiting = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    waiting.request("GET", "/healthz")
+    assert 200 == waiting.getresponse().status  # a connection that is kept alive, for which the old one waits
+    running.inbox("reload")
+    eventually(lambda: set(descendants(receiver)) - {old}, "the new process is there")
+    time.sleep(1.0)
+    assert old in descendants(receiver)
+    both = descendants(receiver)
+    assert 0 == running.stop()
+    waiting.close()
+    assert [] == [pid for pid in both if Path(f"/proc/{pid}").exists()]
+    assert [] == [word for word in ("Traceback", "child.killed") if word in running.log_text()]
+
+
+def test_a_process_that_is_gone_already_does_not_keep_the_others_from_their_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Granian waits for its children in threads: multiprocessing may take one for alive that has ended."""
+    ended: list[int] = []
+    monkeypatch.setattr(_Server.__base__, "shutdown", lambda server, exit_code=0: ended.append(exit_code))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made = _Server("application", listening, inherited=False, interface=Interfaces.ASGI)
+        child = multiprocessing.get_context("fork").Process(target=int)
+        child.start()
+        os.waitpid(child.pid or 0, 0)
+        assert child in multiprocessing.active_children()
+        made.shutdown()
+    assert [0] == ended

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -38,8 +38,10 @@ class Browser:
         self.press("Log in")
         self.until(lambda: self.driver.current_url.endswith("/inbox/"), "the overview")
 
-    def find(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
+    def find(self, css: str, by: str = By.CSS_SELECTOR) -> WebElement:
+        """Return the first that is there, soon: between one page and the next there is none."""
+        found: list[WebElement] = eventually(lambda: self.driver.find_elements(by, css), f"the page has {css}")
+        return found[0]
 
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
@@ -52,7 +54,7 @@ class Browser:
     def press(self, words: str) -> None:
         """Press the button, or follow the link, that says this."""
         path = f"//button[normalize-space()='{words}'] | //a[normalize-space()='{words}']"
-        self._still(lambda: self.driver.find_element(By.XPATH, path).click())
+        self._still(lambda: self.find(path, By.XPATH).click())
 
     def click(self, css: str) -> None:
         """Click on something in a live part, which is left alone as soon as that has the focus."""
@@ -71,14 +73,7 @@ class Browser:
 
     def sees(self, words: str, seconds: float = 30.0) -> None:
         """Wait until the page says this, without loading it again."""
-        eventually(lambda: words in self._said(), f"the page says {words!r}", seconds)
-
-    def _said(self) -> str:
-        """Return what the page says, "" while there is none, as between one and the next."""
-        try:
-            return self.text("body")
-        except NoSuchElementException:
-            return ""
+        eventually(lambda: words in self.text("body"), f"the page says {words!r}", seconds)
 
     def until(self, look: object, what: str) -> None:
         eventually(look, what)  # type: ignore[arg-type]

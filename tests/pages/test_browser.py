@@ -49,6 +49,7 @@ def test_an_owner_sees_why_it_failed_and_runs_it_again(browser: Browser, tmp_pat
     place, gate = browser.place, tmp_path / "gate"
     number = order(place, "o-1", amount=950, customer="Anna Schmidt")
     browser.press("Log out")
+    eventually(lambda: browser.all("[name=password]"), "the login")
     browser.open("/inbox/events")
     browser.fill("password", "not the password")
     browser.press("Log in")
