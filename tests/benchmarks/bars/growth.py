@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from inbox.retention import Pruner
+from inbox.retention_settings import RetentionSettings
 from inbox.store.base import Archive, Filter
-from inbox.store.sqlite import open_archive
+from inbox.store.keeping import Keeping
+from inbox.store.sqlite import open_archive, open_keeping
 from tests.benchmarks.bars.answers import MAIN
 from tests.benchmarks.contestants import Bare, Inbox
 from tests.benchmarks.contestants.base import Contestant
@@ -45,6 +49,7 @@ def growth(plan: Plan) -> None:
         _rates(plan, inbox, folder)
         _looks(plan, folder)
         _commands(plan, folder)
+        _prunes(plan, folder)
 
 
 def _rates(plan: Plan, inbox: Inbox, folder: Path) -> None:
@@ -148,6 +153,46 @@ def _time(plan: Plan, name: str, look: Callable[[], object]) -> None:
     plan.report.figures.append(
         Figure(bar="7", name=f"{name}, p95", value=value, unit="ms", bound=("≤", 50.0), note=note)
     )
+
+
+class _Timed:
+    """A store that notes how long each look and each step of pruning takes, in ms."""
+
+    def __init__(self, store: Keeping) -> None:
+        self._store = store
+        self.taken: dict[str, list[float]] = {"look": [], "prune": []}
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name not in self.taken:
+            return found
+
+        def timed(*arguments: Any) -> Any:
+            begun = time.perf_counter()
+            done = found(*arguments)
+            self.taken[name].append((time.perf_counter() - begun) * 1000)
+            return done
+
+        return timed
+
+
+def _prunes(plan: Plan, folder: Path) -> None:
+    """How long others wait for a step of pruning, and how long a look for what may go takes: bodies, after 30 days."""
+    store = open_keeping(folder / "inbox.db")
+    timed = _Timed(store)
+    settings = RetentionSettings(keep_bodies=30 * 86400.0)
+    pruner = Pruner(timed, settings, {}, clock=time.time, steady=time.monotonic, pause=lambda seconds: None)
+    try:
+        rows_gone = sum(done.rows for done in pruner.run(SLOW))
+    finally:
+        store.close()
+    for name, what in (("look", "a look at 500 rows"), ("prune", "a step of at most 50 bodies")):
+        taken = sorted(timed.taken[name])
+        value = Spread(taken[int(len(taken) * 0.95)], taken[0], taken[-1])
+        note = f"{plan.events:,} events, {len(taken)} times, {rows_gone:,} bodies went"
+        plan.report.figures.append(
+            Figure(bar="7", name=f"pruning: {what}, p95", value=value, unit="ms", bound=("≤", 50.0), note=note)
+        )
 
 
 def _commands(plan: Plan, folder: Path) -> None:
