@@ -93,7 +93,7 @@ def _headed(logger: object, method: str, event: EventDict) -> EventDict:
     """Put in front what each line has: the time as people read it, the level, which process it is, the event."""
     at = datetime.fromtimestamp(event.pop("timestamp"), UTC).isoformat(timespec="microseconds")[:26] + "Z"
     process = {**_label, "pid": os.getpid()} if _label else {}
-    return {"timestamp": at, "level": event.pop("level"), **process, "event": event.pop("event"), **event}
+    return {"timestamp": at, "level": event.pop("level"), **process, "event": event.pop("event", ""), **event}
 
 
 def _whole(logger: object, method: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
@@ -122,7 +122,7 @@ class _Quick:
         if "exc_info" in fields or method_name not in LEVELS:
             return super()._proxy_to_logger(method_name, event, **fields)  # type: ignore[misc]
         return self._logger.info(
-            {"timestamp": time.time(), "level": method_name, "event": event, **self._context, **fields}
+            {**self._context, **fields, "timestamp": time.time(), "level": method_name, "event": event}
         )
 
 

@@ -84,7 +84,7 @@ def _begin(name: str) -> Runtime:
 
 def _ready(server: ServerSettings) -> None:
     """Take connections from now on, and tell the parent, with whom this process ends."""
-    gc.freeze()
+    gc.freeze()  # see GARBAGE
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     if _PARENT in os.environ:
         end_orphaned(int(os.environ[_PARENT]), server.patience + 10)

@@ -108,6 +108,7 @@ from inbox import log
 log.configure("info", sys.argv[1], collect="collect" in sys.argv)
 log.label("worker")
 structlog.get_logger("x").info("event.accepted", id=1, held=True, delivery=None)
+structlog.get_logger("x").warning("own.words", timestamp="yesterday", level="high")
 logging.getLogger("huey").warning("it is %s", "late")
 try:
     1 / 0
@@ -125,7 +126,8 @@ def lines(form: str, *options: str) -> list[str]:
 
 def test_json_is_one_object_a_line() -> None:
     """Also what libraries log, and a traceback; each with time, level and process."""
-    own, library, failed = map(json.loads, lines("json"))
+    own, words, library, failed = map(json.loads, lines("json"))
+    assert ("warning", "own.words", own["pid"]) == (words["level"], words["event"], words["pid"])
     assert [("info", "event.accepted", 1, True), ("warning", "it is late", None, None)] == [
         (line["level"], line["event"], line.get("id"), line.get("held")) for line in (own, library)
     ]
@@ -147,7 +149,7 @@ def test_lines_that_are_collected_say_the_same(form: str) -> None:
     """Those of libraries are written at once, the others a moment later."""
     same = re.compile(r"""timestamp\W+[0-9TZ:.-]+|pid\W+\d+""")
     at_once, later = ([same.sub("", line) for line in lines(form, *options)] for options in ([], ["collect"]))
-    assert (3, sorted(at_once)) == (len(later), sorted(later))
+    assert (4, sorted(at_once)) == (len(later), sorted(later))
 
 
 def test_an_event_that_no_line_can_be_made_of_costs_only_its_own() -> None:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from inbox.log import configure
 from tests.benchmarks import wrk
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.contestants import everybody
@@ -77,6 +78,7 @@ def main(given: list[str] | None = None) -> int:
     if why := wrk.missing():
         sys.stderr.write(f"{why}\n")
         return 1
+    configure("warning")  # what our own code logs here goes to standard error, beside the report
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
     plan = planned(options)
     for name, bar in BARS.items():
