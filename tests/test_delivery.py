@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from inbox.attempt import MAX_VALUE, as_json
 from inbox.errors import NotFound
+from inbox.running import MAX_VALUE, as_json
 from inbox.testing import Inbox
 
 

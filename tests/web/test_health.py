@@ -47,7 +47,7 @@ def test_ready_when_every_check_is_ok(inbox: Inbox) -> None:
     """200, and what was looked at."""
     inbox.runtime.watching.watch.beat("worker", inbox.clock(), inbox.clock.steady())
     answer = client_of(inbox).get("/readyz")
-    checks = dict.fromkeys(("store", "disk", "backlog", "worker"), "ok")
+    checks = dict.fromkeys(("store", "disk", "backlog", "worker", "handlers"), "ok")
     assert (200, {"status": "ready", "checks": checks}) == (answer.status_code, answer.json)
 
 
