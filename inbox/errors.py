@@ -227,18 +227,21 @@ def seconds(wait: object) -> float | None:
     """Return a wait in seconds, None if there is none. Raises TypeError or ValueError, which say what is allowed."""
     if wait is None:
         return None
-    said = f"Retry: after is {type(wait).__name__}; allowed: seconds (a finite number, or text of one), timedelta"
-    if isinstance(wait, bool):
-        raise TypeError(said)
+    problem: type[Exception] = ValueError
+    found = math.nan
     try:
-        found = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)  # type: ignore[arg-type]
+        if not isinstance(wait, bool):
+            found = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(said) from None
+        problem = TypeError
     except (ValueError, OverflowError):
-        raise ValueError(said) from None
-    if not math.isfinite(found):
-        raise ValueError(said)
-    return found
+        pass
+    if math.isfinite(found):
+        return found
+    # Raised here, not in an `except`: so the traceback goes on to show what the handler raised.
+    raise problem(
+        f"Retry: after is {type(wait).__name__}; allowed: seconds (a finite number, or text of one), timedelta"
+    )
 
 
 class Discard(InboxError):

@@ -23,6 +23,9 @@ from inbox.tracebacks import LONGEST, described
 MAX_VALUE = 4096
 """Characters of JSON that are kept of what a handler returns."""
 
+_PLAIN = frozenset((type(None), dict, list, str, int, float, bool))
+"""What most handlers return; a look at it more would cost as much as all else around a quick handler."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -65,15 +68,15 @@ def run(function: Callable[[Event], Any], event: Event) -> Any:
     Raises TypeError if nothing of the handler ran, as with a generator.
     """
     value = function(event)
-    while True:
+    while type(value) not in _PLAIN:
         if isawaitable(value):
             value = _awaited(value)
         elif isinstance(value, Future):
             value = value.result()
+        elif how := _not_begun(value):
+            raise TypeError(f"the handler returned a {type(value).__name__}, and nothing of that has run: {how}")
         else:
             break
-    if how := _not_begun(value):
-        raise TypeError(f"the handler returned a {type(value).__name__}, and nothing of that has run: {how}")
     return value
 
 
