@@ -10,10 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import structlog
 
@@ -28,41 +27,49 @@ SECONDS = 30.0
 def trial(folder: Path, seconds: float = SECONDS) -> dict[str, str]:
     """Return the modules that must not be imported, and what became of the process that did; for `plugins.load`.
 
-    Waits until everything was imported there, for `seconds` per module at most.
+    Waits until everything was imported there, for `seconds` per module at most. A module whose import ended the process
+    is tried once more: the kernel, or a person, may have killed it.
     """
+    names = {name for name, _ in plugins.modules(folder)}
     found: dict[str, str] = {}
-    while len(found) < len(plugins.modules(folder)):
-        with tempfile.TemporaryFile() as note:
-            code = _run(folder, found, seconds, note)
-            note.seek(0)
-            name, _, frames = note.read().decode("utf-8", "replace").partition("\n")
-        if not name:
-            break
-        found[name] = f"{frames}{_said(code, seconds if frames else None)}"
+    before = ""
+    try:
+        while names - found.keys():
+            name, frames, code = _first(folder, list(found), seconds)
+            if name not in names - found.keys():
+                break
+            if frames or name == before:
+                found[name] = f"{frames}{_said(code, seconds if frames else None)}"
+            before = name
+    except (OSError, ValueError) as error:
+        log.warning("handlers.not_tried", error=str(error), then="they are imported untried")
     return found
 
 
-def _run(folder: Path, skipped: Collection[str], seconds: float, note: IO[bytes]) -> int:
-    """Have a process import everything but some modules, and return its exit code."""
-    arguments = json.dumps([str(folder), list(skipped), seconds, note.fileno()])
-    try:
+def _first(folder: Path, skipped: Sequence[str], seconds: float) -> tuple[str, str, int]:
+    """Have a process import everything but some modules; return the one that ended it, "" if none did.
+
+    And where that stood if it took too long, "" if not, and the exit code. Raises OSError if there is no such process,
+    ValueError if it wrote nonsense.
+    """
+    with tempfile.TemporaryFile() as note:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inbox.trial", arguments],
+            [sys.executable, "-m", "inbox.trial", json.dumps([str(folder), skipped, seconds, note.fileno()])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[note.fileno()],
             start_new_session=True,
         )
-    except OSError as error:
-        log.warning("handlers.not_tried", error=str(error), then="they are imported untried")
-        return 0
-    try:
-        return process.wait()
-    finally:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)  # what a module has started, and left
-        process.wait()
+        try:
+            code = process.wait()
+        finally:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)  # what a module has started, and left
+            process.wait()
+        note.seek(0)
+        name, _, frames = note.read().decode("utf-8", "replace").partition("\n")
+    return str(json.loads(name or '""')), frames, code
 
 
 def _said(code: int, seconds: float | None) -> str:
@@ -79,7 +86,7 @@ def main(arguments: str) -> None:
     def began(name: str) -> None:
         os.ftruncate(number, 0)
         os.lseek(number, 0, os.SEEK_SET)
-        os.write(number, f"{name}\n".encode())
+        os.write(number, f"{json.dumps(name)}\n".encode())
         faulthandler.dump_traceback_later(seconds, exit=True, file=number)
 
     plugins.load(Path(folder), dict.fromkeys(skipped, "was tried"), began)

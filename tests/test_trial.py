@@ -76,6 +76,14 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def test_module_whose_process_was_killed_by_somebody_else_is_tried_again(handlers: Path, tmp_path: Path) -> None:
+    """Also by the kernel, which was short of memory: only what ends the process twice is held against it."""
+    once = tmp_path / "once"
+    code = f"import os\nif not os.path.exists({str(once)!r}):\n    open({str(once)!r}, 'w').close()\n    os.abort()\n"
+    (handlers / "unlucky.py").write_text(code + GOOD)
+    assert ({}, True) == (trial(handlers), once.exists())
+
+
 def test_without_a_process_nothing_is_held_against_a_module(
     handlers: Path, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
 ) -> None:
@@ -94,3 +102,10 @@ def test_without_modules_no_process_is_started(handlers: Path, monkeypatch: pyte
     """An empty folder costs nothing."""
     monkeypatch.setattr(tried.subprocess, "Popen", None)
     assert {} == trial(handlers)
+
+
+def test_odd_name_of_a_file_is_found(handlers: Path) -> None:
+    """A line break in it, or bytes that are no text: it is named as it is loaded."""
+    for name in (b"line\nbreak.py", b"by\xfftes.py"):
+        Path(os.fsdecode(os.fsencode(handlers) + b"/" + name)).write_text("import os; os._exit(0)")
+    assert ["by\\xfftes", "line\nbreak"] == sorted(trial(handlers))
