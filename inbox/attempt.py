@@ -1,21 +1,20 @@
-"""One run of a handler → its outcome. Decides what an outcome means; records nothing. Next: `inbox.batch`."""
+"""One run of a handler → its outcome. Decides what an end means; records nothing. Next: `inbox.batch`.
 
-import asyncio
-import json
+Handlers are called by `inbox.running`; what comes from there is plain text and numbers.
+"""
+
 import random
-import traceback
 from collections.abc import Callable
-from inspect import iscoroutinefunction
-from typing import Any
+from functools import partial
 
-from inbox.errors import Discard, Malformed, Retry
+from inbox.errors import Malformed
 from inbox.guard import Guard, HandlerTimeout
-from inbox.models import Claimed, Event, Handles, Payload, Request, utc
-from inbox.plugins import Handler, Registry
+from inbox.marks import Handles
+from inbox.models import Claimed, Event, Payload, Request, utc
+from inbox.plugins import Registry
+from inbox.running import INTERRUPTED, TIMEOUT, End, ended
 from inbox.store.base import Outcome
-
-MAX_VALUE = 4096
-MAX_ERROR = 8000
+from inbox.tracebacks import described
 
 
 class Runner:
@@ -56,18 +55,14 @@ class Runner:
         mark = handler.mark(claimed.source, claimed.type)
         try:
             with self._guard.watch(claimed.id, claimed.token, mark.timeout):
-                value = run(handler, self._event(claimed))
-            return Outcome("succeeded", "succeeded", value=as_json(value))
-        except KeyboardInterrupt:
-            return self._retry(claimed, mark, "interrupted", "the worker was told to stop at once", 0.0)
+                end = ended(handler.function, partial(self._event, claimed))
+        except KeyboardInterrupt:  # these two: in the moment before the handler is called, or after
+            end = INTERRUPTED
         except HandlerTimeout:
-            return self._retry(claimed, mark, "timeout", f"stopped after {mark.timeout:g} s")
-        except Discard as error:
-            return Outcome("discarded", "discarded", error=str(error))
-        except Retry as error:
-            return self._retry(claimed, mark, "retry", str(error), error.after)
-        except BaseException as error:  # also SystemExit: a handler that tries to leave must not take the worker along
-            return self._retry(claimed, mark, "error", described(error))
+            end = TIMEOUT
+        except BaseException as error:
+            end = End("error", described(error))
+        return self._outcome(claimed, mark, end)
 
     def _event(self, claimed: Claimed) -> Event:
         try:
@@ -88,39 +83,21 @@ class Runner:
             still_mine=lambda: self._holds(claimed.id, claimed.token),
         )
 
-    def _retry(self, claimed: Claimed, mark: Handles, result: str, error: str, after: float | None = None) -> Outcome:
-        """Return "retrying" with the time of the next run, or "dead" if attempts or age are used up."""
-        now = self._clock()
+    def _outcome(self, claimed: Claimed, mark: Handles, end: End) -> Outcome:
+        """Return what becomes of the delivery: "retrying" has the time of the next run.
+
+        It is "dead" if attempts or age are used up.
+        """
+        if end.result == "succeeded":
+            return Outcome("succeeded", "succeeded", value=end.text)
+        if end.result == "discarded":
+            return Outcome("discarded", "discarded", error=end.text)
+        text = f"stopped after {mark.timeout:g} s" if end.result == "timeout" else end.text
+        now, after = self._clock(), end.after
         tried = claimed.attempt - claimed.crashes
         if after is None:
             after = self._jitter(0.0, min(mark.max_backoff, mark.backoff * 2.0 ** min(tried - 1, 60)))
         due_at = now + max(0.0, after)
         if tried >= mark.attempts or due_at > claimed.created_at + mark.max_age:
-            return Outcome("dead", result, error=error[-MAX_ERROR:])
-        return Outcome("retrying", result, due_at=due_at, error=error[-MAX_ERROR:])
-
-
-def run(handler: Handler, event: Event) -> Any:
-    """Call the handler, awaiting it if it is `async def`, and return what it returns."""
-    if iscoroutinefunction(handler.function):
-        return asyncio.run(handler.function(event))
-    return handler.function(event)
-
-
-def as_json(value: Any) -> str:
-    """Return what a handler returned as JSON text; what is no JSON, or too large, is named instead of kept."""
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return json.dumps({"not_kept": f"{type(value).__name__} is not JSON"})
-    if len(text) > MAX_VALUE:
-        return json.dumps({"not_kept": f"{len(text)} characters of JSON; {MAX_VALUE} are kept"})
-    return text
-
-
-def described(error: BaseException) -> str:
-    """Return the traceback from the handler on, without our own frames."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+            return Outcome("dead", end.result, error=text)
+        return Outcome("retrying", end.result, due_at=due_at, error=text)

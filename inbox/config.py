@@ -140,7 +140,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "not found; `inbox init` writes one, INBOX_CONFIG names another") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number with too many digits, and lists too deep in lists
         raise ConfigError(path.name, f"not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
@@ -267,6 +267,9 @@ def _table(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+LARGEST = 2**53
+"""The largest number that any setting has: what SQLite, floats and ints can all hold exactly."""
+
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -288,8 +291,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, Secret):
             raise ConfigError(where, "a secret is named, never written here; allowed: env:NAME, file:PATH")
         return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
+    if type(value) is not hint and not (hint is float and type(value) is int):
         raise ConfigError(where, f"must be {_NAMES[hint]}")
+    if hint in (int, float):
+        if not -LARGEST <= value <= LARGEST:  # also "nan", which is neither larger nor smaller than anything
+            raise ConfigError(where, f"is out of range; allowed: {-LARGEST} to {LARGEST}")
+        return hint(value)
     return value

@@ -29,8 +29,10 @@
 The docstring of a class is its default message. HTTP status codes live in `inbox.web.statuses`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 class InboxError(Exception):
@@ -210,12 +212,36 @@ class KeyNotSet(KeyMissing):
 class Retry(InboxError):
     """The handler asked to be run again.
 
-    `after` is in seconds; without it the handler's own backoff applies. It counts as an attempt.
+    `after` is the wait in seconds (a number, or text of one), or a timedelta; what is below 0 is no wait. Without it
+    the handler's own backoff applies. The run counts as an attempt. Raises TypeError or ValueError for any other wait.
     """
 
-    def __init__(self, reason: str | None = None, *, after: float | None = None) -> None:
-        self.after = after
+    after: float | str | timedelta | None = None  # stands also for a subclass that does not call this __init__
+
+    def __init__(self, reason: str | None = None, *, after: float | str | timedelta | None = None) -> None:
+        self.after = seconds(after)
         super().__init__(reason)
+
+
+def seconds(wait: object) -> float | None:
+    """Return a wait in seconds, None if there is none. Raises TypeError or ValueError, which say what is allowed."""
+    if wait is None:
+        return None
+    problem: type[Exception] = ValueError
+    found = math.nan
+    try:
+        if not isinstance(wait, bool):
+            found = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)  # type: ignore[arg-type]
+    except TypeError:
+        problem = TypeError
+    except (ValueError, OverflowError):
+        pass
+    if math.isfinite(found):
+        return found
+    # Raised here, not in an `except`: so the traceback goes on to show what the handler raised.
+    raise problem(
+        f"Retry: after is {type(wait).__name__}; allowed: seconds (a finite number, or text of one), timedelta"
+    )
 
 
 class Discard(InboxError):

@@ -75,7 +75,7 @@ class Lookout:
         try:
             return found | verdicts(self._look(), self._limits)
         except StoreError as error:
-            return found | dict.fromkeys(("disk", "backlog", "worker"), f"not known: {error}")
+            return found | dict.fromkeys(("disk", "backlog", "worker", "handlers"), f"not known: {error}")
 
     def metrics(self) -> bytes:
         """Return the text for a scraper; one scrape at a time. Raises StoreError."""
@@ -95,11 +95,12 @@ class Lookout:
 
 
 def verdicts(looked: Looked, limits: Limits) -> dict[str, str]:
-    """Return what is wrong with disk, backlog and worker, "ok" where nothing is."""
+    """Return what is wrong with disk, backlog, worker and handlers, "ok" where nothing is."""
     return {
         "disk": _disk(looked, limits) or "ok",
         "backlog": _backlog(looked, limits) or "ok",
         "worker": looked.gone("worker", limits.process_gone) or "ok",
+        "handlers": _handlers(looked) or "ok",
     }
 
 
@@ -109,6 +110,12 @@ def _disk(looked: Looked, limits: Limits) -> str:
     if 0 < limits.max_store_bytes <= looked.store["used"]:
         return f"the store holds {looked.store['used']} bytes; max_store_bytes = {limits.max_store_bytes}"
     return ""
+
+
+def _handlers(looked: Looked) -> str:
+    if not looked.failed:
+        return ""
+    return f"modules that did not import: {', '.join(sorted(looked.failed))}; `inbox handlers` tells why"
 
 
 def _backlog(looked: Looked, limits: Limits) -> str:

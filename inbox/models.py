@@ -1,13 +1,13 @@
 """The nouns: request, event, handler, delivery; frozen, without I/O and clock. Times are Unix seconds (float, UTC)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 from inbox.errors import Violation
+from inbox.marks import Handles
 
 REDACTED = "[redacted]"  # stands in the place of a secret in everything that is stored or shown
 
@@ -158,31 +158,6 @@ class Refusal:
     request_id: str = ""
 
 
-@dataclass(frozen=True)
-class Handles:
-    """What `@handles` says about a function.
-
-    source, type   shell globs
-    attempts       runs before the delivery is dead
-    timeout        seconds for one run
-    backoff        seconds; the n-th retry waits a random time up to backoff * 2 ** (n - 1)
-    max_backoff    seconds; the upper limit of that
-    max_age        seconds since the delivery was made, after which no retry follows
-    """
-
-    source: str
-    type: str = "*"
-    attempts: int = 20
-    timeout: float = 30.0
-    backoff: float = 10.0
-    max_backoff: float = 3600.0
-    max_age: float = 3 * 86400.0
-
-    def match(self, source: str, type: str) -> bool:
-        """Tell whether an event of this source and type is for this handler."""
-        return fnmatchcase(source, self.source) and fnmatchcase(type, self.type)
-
-
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
     """A handler as it is remembered in the store: enough to route to it without importing it.
@@ -257,36 +232,6 @@ class Event:
     def body(self) -> bytes:
         """Return the raw body, with secrets redacted."""
         return self.request.body
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def handles(
-    source: str,
-    type: str = "*",
-    *,
-    attempts: int = Handles.attempts,
-    timeout: float = Handles.timeout,
-    backoff: float = Handles.backoff,
-    max_backoff: float = Handles.max_backoff,
-    max_age: float = Handles.max_age,
-) -> Callable[[Function], Function]:
-    """Mark a function (`def` or `async def`, taking an Event) as handler for matching sources and types.
-
-    Patterns are shell globs. Can be used several times on one function; the settings of the first mark that
-    matches an event apply. The function itself is not changed.
-    """
-    if attempts < 1 or timeout <= 0 or backoff < 0 or max_backoff < 0 or max_age < 0:
-        raise ValueError("@handles: attempts must be ≥ 1, timeout > 0, backoff, max_backoff and max_age ≥ 0")
-    mark = Handles(source, type, attempts, timeout, backoff, max_backoff, max_age)
-
-    def tag(function: Function) -> Function:
-        marks: Sequence[Handles] = getattr(function, "__inbox_handles__", ())
-        function.__inbox_handles__ = (mark, *marks)  # type: ignore[attr-defined]
-        return function
-
-    return tag
 
 
 def utc(seconds: float) -> datetime:

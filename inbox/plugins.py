@@ -4,19 +4,22 @@ A module that does not import is a Failure with its traceback; the others keep w
 """
 
 import importlib.util
+import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
+from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import structlog
 
-from inbox.models import HandlerSpec, Handles
+from inbox.marks import Handles
+from inbox.models import HandlerSpec
+from inbox.tracebacks import described
 
 log = structlog.get_logger("inbox.plugins")
 
@@ -50,29 +53,48 @@ class Registry:
         return [handler.spec for handler in self.handlers.values()] + failed
 
 
-def load(folder: Path) -> Registry:
-    """Import every `*.py` of the folder (not those starting with `_`) and every installed plugin."""
+def load(
+    folder: Path, unusable: Mapping[str, str] = MappingProxyType({}), began: Callable[[str], object] = lambda name: None
+) -> Registry:
+    """Import every `*.py` of the folder (not those starting with `_`) and every installed plugin.
+
+    `unusable` names modules that are not imported, and says why: they are failures. `began` is called with the name of
+    each module before its import. Whatever a module raises, also KeyboardInterrupt, is its own failure.
+    """
     _package(folder)
     handlers: dict[str, Handler] = {}
-    failures: dict[str, str] = {}
-    for name, importer in [*_files(folder), *_installed()]:
-        try:
-            found = list(_tagged(name, importer()))
-            taken = [handler.spec.name for handler in found if handler.spec.name in handlers]
-            if taken:
-                raise ImportError(f"handler names must be unique; {', '.join(taken)} stands in another module already")
-        except (Exception, SystemExit):
-            failures[name] = traceback.format_exc(limit=-6)
+    failures = {}
+    for name, importer in modules(folder):
+        if name in unusable:
+            failures[name] = unusable[name]
+        else:
+            began(name)
+            try:
+                handlers |= _imported(name, importer, handlers)
+            except BaseException as error:
+                failures[name] = described(error)
+        if name in failures:
             log.error("handlers.failed", module=name, error=failures[name].strip().splitlines()[-1])
-            continue
-        handlers.update((handler.spec.name, handler) for handler in found)
     return Registry(handlers, failures)
+
+
+def modules(folder: Path) -> list[tuple[str, Callable[[], ModuleType]]]:
+    """Return the name of each module, and what imports it; nothing is imported."""
+    return [*_files(folder), *_installed()]
+
+
+def _imported(name: str, importer: Callable[[], ModuleType], taken: Container[str]) -> dict[str, Handler]:
+    found = {handler.spec.name: handler for handler in _tagged(name, importer())}
+    again = [handler for handler in found if handler in taken]
+    if again:
+        raise ImportError(f"handler names must be unique; {', '.join(again)} stands in another module already")
+    return found
 
 
 def _files(folder: Path) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("_"):
-            yield path.stem, partial(_import_file, path)
+            yield os.fsencode(path.stem).decode("utf-8", "backslashreplace"), partial(_import_file, path)
 
 
 def _package(folder: Path) -> None:
@@ -89,8 +111,17 @@ def _package(folder: Path) -> None:
 
 
 def _installed() -> Iterable[tuple[str, Callable[[], ModuleType]]]:
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+    try:
+        found = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
+    except Exception as error:  # a package whose description is broken, and be it one without handlers
+        yield ENTRY_POINTS, partial(_raise, error)
+        return
+    for entry in found:
         yield entry.name, entry.load
+
+
+def _raise(error: Exception) -> ModuleType:
+    raise error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -103,21 +134,29 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
 
 
 def _tagged(name: str, module: ModuleType) -> Iterable[Handler]:
-    """Yield the tagged functions of a module or its submodules, not what it imported, in the order of names."""
+    """Yield the tagged functions of a module or its submodules, not what it imported, in the order of names.
+
+    Raises ImportError or TypeError for what could never run, or never be matched with an event.
+    """
     if not isinstance(module, ModuleType):
         raise ImportError(f"the entry point {name} names {module!r}; it must name a module")
     seen: set[int] = set()
     for attribute, value in sorted(vars(module).items()):
         marks = getattr(value, "__inbox_handles__", None)
-        if marks and callable(value) and _is_own(value, module) and id(value) not in seen:
-            seen.add(id(value))
-            yield Handler(HandlerSpec(f"{name}.{attribute}", name, tuple(marks)), value)
+        if not marks or not callable(value) or not _is_own(value, module) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if not isinstance(marks, tuple) or not all(type(mark) is Handles for mark in marks):
+            raise TypeError(f"{name}.{attribute} has marks that @handles did not make")
+        if isgeneratorfunction(value) or isasyncgenfunction(value):
+            raise TypeError(f"{name}.{attribute} has a `yield`: called as a handler, not a line of it would run")
+        yield Handler(HandlerSpec(f"{name}.{attribute}", name, marks), value)
 
 
 def _is_own(value: object, module: ModuleType) -> bool:

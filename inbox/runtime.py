@@ -85,6 +85,8 @@ class Runtime(Stores):
         folder = self.settings.path(self.settings.inbox.handlers)
         if not folder.is_dir():
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise ConfigError("inbox.toml: inbox.handlers", f"{folder} cannot be read: permission denied")
         return folder
 
     @Once
@@ -157,16 +159,32 @@ class Runtime(Stores):
         return Wakes(self.queue.wake)
 
     @Once
-    def registry(self) -> "Registry":
-        """Return the handlers, imported. The receiver never asks for this.
+    def unusable(self) -> Mapping[str, str]:
+        """Return the modules of handlers that end or hang the process that imports them, and what they did."""
+        from inbox.trial import trial
 
-        They find the settings of `.env` in os.environ, unless the environment has others.
-        """
+        _ = self.unset
+        return trial(self.handlers_folder)
+
+    @Once
+    def unset(self) -> tuple[str, ...]:
+        """Set what `.env` has in os.environ, unless the environment has it; return the names that cannot be set."""
+        unset = []
+        for name, value in dotenv(self.settings.folder).items():
+            try:
+                os.environ.setdefault(name, value)
+            except (ValueError, OSError):
+                unset.append(name)
+                log.error("environment.not_set", file=".env", name=name, why="null character")
+        return tuple(unset)
+
+    @Once
+    def registry(self) -> "Registry":
+        """Return the handlers, imported, but for those that must not be. The receiver never asks for this."""
         from inbox.plugins import load as load_handlers
 
-        for name, value in dotenv(self.settings.folder).items():
-            os.environ.setdefault(name, value)
-        return load_handlers(self.handlers_folder)
+        _ = self.unset
+        return load_handlers(self.handlers_folder, self.unusable)
 
     @Once
     def dispatcher(self) -> "Dispatcher":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from inbox.cli.send import signed
@@ -91,6 +91,7 @@ class Clock:
 class _Runtime(Runtime):
     queue: ManualQueue  # type: ignore[assignment]
     wakes: Callable[[int], None]  # type: ignore[assignment]
+    unusable = MappingProxyType({})  # a module that ends the process ends the test, visibly
 
 
 class Inbox:

@@ -220,6 +220,22 @@ def test_no_number_is_out_of_range(tmp_path: Path, value: str) -> None:
     assert "out of range" in problem(tmp_path, f"[worker]\nlease = {value}")
 
 
+@pytest.mark.parametrize(
+    "setting", ["[worker]\nlease", "[worker]\nprocesses", "[alarms]\ndeadline", "[retention]\npause"]
+)
+@pytest.mark.parametrize("value", ["1" + 400 * "0", "-1" + 400 * "0", "0x" + 5000 * "f"])
+def test_number_that_fits_nowhere_is_out_of_range(tmp_path: Path, setting: str, value: str) -> None:
+    """TOML has whole numbers of any size; no float and no column of the store does."""
+    found = problem(tmp_path, f"{setting} = {value}")
+    assert found.endswith(" is out of range; allowed: -9007199254740992 to 9007199254740992")
+
+
+@pytest.mark.parametrize("text", [f"x = {'1' * 5000}", f"x = {'[' * 5000}"])
+def test_what_python_does_not_read_is_no_toml(tmp_path: Path, text: str) -> None:
+    """A number with too many digits, lists too deep in lists: one line, no traceback."""
+    assert problem(tmp_path, text).startswith("inbox.toml: not valid TOML: ")
+
+
 def test_every_number_has_a_range() -> None:
     """A numeric setting without a range is a mistake, here or in the configuration."""
     numeric = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from inbox.attempt import MAX_VALUE, as_json
 from inbox.errors import NotFound
+from inbox.running import MAX_VALUE, as_json
 from inbox.testing import Inbox
 
 
@@ -530,4 +530,21 @@ def test_an_event_of_a_removed_source_is_still_delivered(inbox: Inbox, handlers:
     inbox.receive("roomz")
     inbox.runtime.__dict__["sources"] = {}
     inbox.run()
+    assert "succeeded" == inbox.event(1)["status"]
+
+
+def test_a_row_that_another_version_wrote_stops_nothing(inbox: Inbox, handlers: Path) -> None:
+    """A remembered handler whose marks cannot be matched is left out of the routing; every other one runs."""
+    write(handlers, '@handles("roomz")\ndef one(event): return 1')
+    write(handlers, '@handles("roomz")\ndef two(event): return 2', "other")
+    inbox.reload()
+    marks = ['{"source": ["roomz"]}', '{"source": null, "type": 1}', '{"source": "roomz", "priority": 1}']
+    with sqlite3.connect(inbox.runtime.settings.database) as connection:
+        connection.execute("UPDATE handlers SET marks = ? WHERE name = 'own.one'", (f"[{', '.join(marks)}]",))
+    connection.close()
+    write(handlers, "1 / 0")
+    inbox.reload()
+    inbox.receive("roomz")
+    inbox.run()
+    assert ["other.two"] == list(deliveries(inbox))
     assert "succeeded" == inbox.event(1)["status"]

@@ -106,6 +106,19 @@ def one(event: Event) -> str:
         ("from inbox import handles\n@handles('a', attempts=0)\ndef f(event): pass", "ValueError: @handles"),
         ("x = '\x00'", "null bytes"),
         ("def deep(): deep()\ndeep()", "RecursionError"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise BaseException('base')", "BaseException: base"),
+        ("import asyncio; raise asyncio.CancelledError", "asyncio.exceptions.CancelledError"),
+        ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "<exception str() failed>"),
+        ("class E(Exception):\n    __notes__ = property(lambda self: 1 / 0)\nraise E", "text cannot be made"),
+        ("import sys; del sys.modules[__name__]; 1 / 0", "ZeroDivisionError"),
+        (
+            "from inbox import handles\n@handles('a', None)\ndef f(event): pass",
+            "TypeError: @handles: type must be text",
+        ),
+        ("from inbox import handles\n@handles(1)\ndef f(event): pass", "TypeError: @handles: source must be text"),
+        ("from inbox import handles\n@handles\ndef f(event): pass", "TypeError: @handles stands without its paren"),
     ],
 )
 def test_a_file_that_does_not_import_is_a_failure_and_the_others_load(
@@ -121,12 +134,60 @@ def test_a_file_that_does_not_import_is_a_failure_and_the_others_load(
     assert ["good.one", "bad"] == [spec.name for spec in registry.specs()]
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("globals()[1] = 2", "TypeError: '<' not supported"),
+        ("def f(event): pass\nf.__inbox_handles__ = [('a', 'b')]", "bad.f has marks that @handles did not make"),
+        ("def f(event): pass\nf.__inbox_handles__ = ('a',)", "bad.f has marks that @handles did not make"),
+        ("from inbox import handles\n@handles('a')\ndef f(event): yield", "bad.f has a `yield`: called as a handler"),
+        ("from inbox import handles\n@handles('a')\nasync def f(event): yield", "bad.f has a `yield`"),
+    ],
+)
+def test_a_file_whose_handlers_could_never_run_is_a_failure(code: str, told: str, handlers: Path) -> None:
+    """What cannot be matched with an event, or would not run when it is called; the others load."""
+    registry = write(handlers, bad=code, good=ONE)
+    assert (["good.one"], ["bad"]) == (list(registry.handlers), list(registry.failures))
+    assert told in last_line(registry, "bad")
+
+
 def test_bytes_that_are_not_utf_8_are_a_failure(handlers: Path) -> None:
     """As is a file that may not be read."""
     (handlers / "bad.py").write_bytes(b"x = '\xff'")
     (handlers / "gone.py").symlink_to(handlers / "nowhere")
     registry = write(handlers, good=ONE)
     assert (["good.one"], ["bad", "gone"]) == (list(registry.handlers), list(registry.failures))
+
+
+def test_name_of_a_file_that_is_no_text_is_written_with_escapes(inbox: Inbox, handlers: Path) -> None:
+    """The store takes no other, and what one file is called must not stop the rest."""
+    for name, code in ((b"b\xff.py", ONE.replace("one", "odd")), (b"c\xfe.py", b"1 / 0".decode()), (b"good.py", ONE)):
+        Path(os.fsdecode(os.fsencode(handlers) + b"/" + name)).write_text(code)
+    inbox.receive("roomz")
+    inbox.run()
+    found = {delivery["handler"]: delivery["status"] for delivery in inbox.event(1)["deliveries"]}
+    assert {"b\\xff.odd": "succeeded", "good.one": "succeeded"} == found
+    assert ["c\\xfe"] == list(inbox.runtime.registry.failures)
+
+
+def test_list_of_sources_is_matched_and_shown(inbox: Inbox, handlers: Path) -> None:
+    """The natural wish: one handler for several sources."""
+    (handlers / "own.py").write_text(
+        "from inbox import handles\n@handles(['roomz', 'lemlist'])\ndef one(event): return 1"
+    )
+    inbox.receive("roomz")
+    inbox.receive("lemlist")
+    inbox.receive("rootfi")
+    inbox.run()
+    assert ["succeeded", "succeeded", "unhandled"] == [inbox.event(number)["status"] for number in (1, 2, 3)]
+    (spec,) = inbox.runtime.archive.handlers()
+    assert ["roomz", "lemlist"] == [mark.source for mark in spec.marks]
+
+
+def test_frames_of_the_import_are_left_out(handlers: Path) -> None:
+    """The traceback begins with the handler's file."""
+    lines = write(handlers, bad="def f(): 1 / 0\nf()").failures["bad"].splitlines()
+    assert ["Traceback (most recent call last):", f'  File "{handlers / "bad.py"}", line 2, in <module>'] == lines[:2]
 
 
 def test_only_what_a_file_defines_is_taken(handlers: Path) -> None:
@@ -231,3 +292,11 @@ def test_the_same_handler_name_twice_is_a_failure_of_the_second(handlers: Path, 
     found, failures = installed(handlers, tmp_path / "site")
     assert ["acme.one"] == found
     assert "handler names must be unique; acme.one stands in another module already" in failures["acme"]
+
+
+def test_packages_whose_description_is_broken_are_one_failure(handlers: Path, tmp_path: Path) -> None:
+    """The files of the folder load."""
+    (handlers / "own.py").write_text(ONE)
+    install(tmp_path / "site", "acme_hooks", ONE, "acme acme_hooks")
+    found, failures = installed(handlers, tmp_path / "site")
+    assert (["own.one"], ["inbox.handlers"]) == (found, list(failures))

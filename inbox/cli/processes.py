@@ -110,6 +110,7 @@ def worker() -> None:
     configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
+    _ = runtime.unusable  # before it forks: once for all processes
     runtime.archive.close()
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes)

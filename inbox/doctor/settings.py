@@ -26,6 +26,7 @@ def problems(runtime: Runtime, *, store: bool = True) -> list[str]:
             if str(error) not in found:
                 found.append(str(error))
     try:
+        found += [f".env: {name!r} has a null character: handlers would not find it" for name in runtime.unset]
         for module, failure in runtime.registry.failures.items():
             found.append(f"handlers: {module} does not import: {failure.strip().splitlines()[-1]}")
     except ConfigError as error:

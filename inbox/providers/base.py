@@ -18,6 +18,9 @@ from inbox.verifiers.base import Verifier
 MIB = 1024 * 1024
 DAY = 86400.0
 KEPT = ("bodies", "body_bytes", "attempts", "attempt_count", "events", "event_count", "keys", "refusals")
+LONGEST = 36_500 * DAY
+"""Seconds: a hundred years. A moment so long from now is still a date."""
+
 UNPUBLISHED = 30 * DAY
 """Seconds for which a sender is taken to send again who does not say; the longest known schedule is of three days."""
 
@@ -167,10 +170,10 @@ class Provider:
             raise ValueError("ack_status must be 200 to 299")
         if not 1 <= self.max_body <= 64 * MIB:
             raise ValueError(f"max_body must be 1 to {64 * MIB} bytes")
-        if not self.dedupe_for >= 0:
-            raise ValueError("dedupe_for must be 0 (for ever) or a number of seconds")
-        if self.hold_requests < 1 or self.hold_bytes < 1 or not 0 < self.hold_for < float("inf"):
-            raise ValueError("hold_requests, hold_bytes and hold_for must be positive")
+        if not 0 <= self.dedupe_for <= LONGEST:
+            raise ValueError(f"dedupe_for must be 0 (for ever) to {LONGEST:.0f} seconds")
+        if self.hold_requests < 1 or self.hold_bytes < 1 or not 0 < self.hold_for <= LONGEST:
+            raise ValueError(f"hold_requests, hold_bytes and hold_for must be positive, hold_for at most {LONGEST:.0f}")
         if self.on_unverified == "hold" and self.hold_bytes < self.max_body:
             raise ValueError("hold_bytes must be at least max_body, or the largest requests could not be held")
         if not self.methods or not set(self.methods) <= {"POST", "PUT", "PATCH", "GET", "DELETE"}:

@@ -29,6 +29,7 @@ class Looked:
     store      bytes: used, free (in the file, for reuse), log
     disk_free  bytes on the file system
     handlers   names that a worker knows
+    failed     modules of handlers that did not import when a worker last loaded them
     processes  by role; a role that never gave a sign is not there
     oldest_paused  for how many seconds the oldest delivery waits that somebody paused; nobody is to be alarmed by it
     """
@@ -40,6 +41,7 @@ class Looked:
     handlers: frozenset[str]
     processes: Mapping[str, Alive]
     oldest_paused: float = 0.0
+    failed: frozenset[str] = frozenset()
 
     def gone(self, role: str, limit: float) -> str:
         """Return why a process is believed to be gone, "" if it gave a sign of life within so many seconds."""

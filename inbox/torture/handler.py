@@ -7,11 +7,28 @@ writes, and what was written stays when the process is killed: only the machine'
 import json
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from inbox import Event, Retry, handles
 
 JOURNAL = Path(__file__).parent.parent / "effects.jsonl"
+
+
+class Untold(Exception):
+    """An error whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Unread(dict[str, int]):
+    """A result that cannot be read."""
+
+    def items(self) -> NoReturn:
+        """Raise an error."""
+        raise KeyError("no items")
 
 
 def note(step: str, event: Event) -> None:
@@ -37,12 +54,12 @@ def work(event: Event) -> dict[str, int]:
     if event.type == "doomed" or event.attempt <= failures:
         note("raise", event)
         if event.id % 2:
-            raise Retry("asked to", after=0.1)
-        raise RuntimeError("asked to")
+            raise Retry("asked to", after=timedelta(seconds=0.1))
+        raise Untold
     time.sleep(event.payload["pause"])
     note("end", event)
     time.sleep(event.payload["pause"] / 4)  # a moment to die in between the work and its record
-    return {"attempt": event.attempt}
+    return Unread(attempt=event.attempt) if event.id % 3 == 0 else {"attempt": event.attempt}
 
 
 @handles("plain", attempts=50, backoff=0.5, max_backoff=1.0)

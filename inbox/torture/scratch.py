@@ -88,6 +88,7 @@ def make(folder: Path, *, sealed: bool = False) -> Scratch:
     (folder / "handlers").mkdir()
     code = files("inbox.torture").joinpath("handler.py").read_text("utf-8")
     (folder / "handlers" / "torture.py").write_text(code, "utf-8")
+    (folder / "handlers" / "broken.py").write_text("raise KeyboardInterrupt\n", "utf-8")
     return Scratch(folder, port, Secret(secret))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from inbox.config import WorkerSettings
-from inbox.models import Event, Handles
+from inbox.marks import Handles
+from inbox.models import Event
 from inbox.plugins import ENTRY_POINTS, load
 from inbox.store.base import DELIVERY_STATUSES
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from inbox.errors import Violation
-from inbox.models import Claimed, HandlerSpec, Handles, Held, NewEvent, Refusal, Request
+from inbox.marks import Handles
+from inbox.models import Claimed, HandlerSpec, Held, NewEvent, Refusal, Request
 from inbox.store.access import Access
 from inbox.store.acting import Acting, ActionKind, NewAction, Step
 from inbox.store.alarms import AlarmBook

@@ -1,6 +1,7 @@
 """The contract of remembering handlers: enough to route to them without importing, also when a module is broken."""
 
-from inbox.models import HandlerSpec, Handles
+from inbox.marks import Handles
+from inbox.models import HandlerSpec
 from inbox.store.base import Outcome
 from tests.store.stores import SqliteStore, claimed, event, handler, routed
 

@@ -47,7 +47,7 @@ def test_ready_when_every_check_is_ok(inbox: Inbox) -> None:
     """200, and what was looked at."""
     inbox.runtime.watching.watch.beat("worker", inbox.clock(), inbox.clock.steady())
     answer = client_of(inbox).get("/readyz")
-    checks = dict.fromkeys(("store", "disk", "backlog", "worker"), "ok")
+    checks = dict.fromkeys(("store", "disk", "backlog", "worker", "handlers"), "ok")
     assert (200, {"status": "ready", "checks": checks}) == (answer.status_code, answer.json)
 
 
@@ -74,6 +74,23 @@ def test_failing_check_is_named(inbox: Inbox, logs: list[Any], check: str, limit
 def test_worker_that_never_ran_is_named(inbox: Inbox) -> None:
     """A receiver without any worker is not ready: what it takes would wait."""
     assert "no worker has ever run here" == client_of(inbox).get("/readyz").json["checks"]["worker"]  # type: ignore[index]
+
+
+def test_modules_that_did_not_import_are_named(inbox: Inbox) -> None:
+    """Their events wait, or find no handler at all; a worker that loads them makes it ready."""
+    inbox.runtime.watching.watch.beat("worker", inbox.clock(), inbox.clock.steady())
+    for name in ("own", "bad"):
+        (inbox.runtime.handlers_folder / f"{name}.py").write_text("1 / 0")
+    inbox.reload()
+    answer = client_of(inbox).get("/readyz")
+    said = "modules that did not import: bad, own; `inbox handlers` tells why"
+    assert (503, ["handlers"], said) == (
+        answer.status_code, answer.json["failing"], answer.json["checks"]["handlers"],  # type: ignore[index]
+    )  # fmt: skip
+    for name in ("own", "bad"):
+        (inbox.runtime.handlers_folder / f"{name}.py").unlink()
+    inbox.reload()
+    assert 200 == client_of(inbox).get("/readyz").status_code
 
 
 def test_store_that_cannot_be_written_is_named(inbox: Inbox) -> None:

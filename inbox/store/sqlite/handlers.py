@@ -3,9 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import lru_cache
 
-from inbox.models import HandlerSpec, Handles
+from inbox.marks import Handles
+from inbox.models import HandlerSpec
 from inbox.store.base import Outcome
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import went_wrong
@@ -61,12 +64,17 @@ def remember(connection: Connection, handlers: Sequence[HandlerSpec], at: float)
 def remembered(connection: Connection) -> list[HandlerSpec]:
     """See Work.handlers."""
     rows = connection.rows("SELECT name, module, marks, failure FROM handlers WHERE NOT removed ORDER BY name")
-    return [
-        HandlerSpec(
-            row["name"], row["module"], tuple(Handles(**mark) for mark in json.loads(row["marks"])), row["failure"]
-        )
-        for row in rows
-    ]
+    return [HandlerSpec(row["name"], row["module"], _marks(row["marks"]), row["failure"]) for row in rows]
+
+
+@lru_cache(1000)
+def _marks(text: str) -> tuple[Handles, ...]:
+    """Return the marks of a row; one that another version wrote, and that cannot be matched here, is left out."""
+    found = []
+    for mark in json.loads(text):
+        with suppress(TypeError, ValueError):
+            found.append(Handles(**mark))
+    return tuple(found)
 
 
 def note_failure(connection: sqlite3.Connection, run: sqlite3.Row, outcome: Outcome) -> None:

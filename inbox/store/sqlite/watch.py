@@ -113,6 +113,7 @@ class SqliteWatch:
             (row,) = self._connection.rows(_LOOK, {"at": at, "steady": steady})
             pages = {name: int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in _PAGES}
             handlers = self._connection.rows("SELECT name FROM handlers WHERE NOT removed")
+            failed = self._connection.rows("SELECT module FROM failed_modules")
             processes = self._connection.rows("SELECT role, since, steady FROM processes WHERE role <> 'alarms'")
         since = [row[name] for name in _OLDEST if row[name] is not None]
         return Looked(
@@ -122,6 +123,7 @@ class SqliteWatch:
             store=self._sizes(**pages),
             disk_free=self._disk_free(),
             handlers=frozenset(row["name"] for row in handlers),
+            failed=frozenset(row["module"] for row in failed),
             processes={row["role"]: Alive(_age(steady, row["steady"]), row["since"]) for row in processes},
         )
 
