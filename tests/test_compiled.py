@@ -23,6 +23,7 @@ from referencing.jsonschema import DRAFT202012
 
 from inbox.validation import DIALECT, FORMATS, Schemas, parse
 from inbox.validation.compiled import LEFT_ALONE, MAX_STEPS, Test, compiled
+from inbox.validation.record import record
 from tests.needs import need
 from tests.test_schemas import BROKEN, FILES, FOLDER, PUBLISHED, SAMPLES, SCHEMAS, VALID
 
@@ -148,7 +149,7 @@ class Pair:
         everything = {uri: registry[uri].contents for uri in registry}
         self.quick: Test | None = compiled(first, everything, registry, formats=formats)
         checker = FORMATS if formats else None
-        self._record = Draft202012Validator({"$ref": first}, registry=registry, format_checker=checker)
+        self._record = record({"$ref": first}, registry, checker)
 
     def record(self, payload: Any) -> bool | None:
         """Return what jsonschema says, None if it fails."""
@@ -239,8 +240,10 @@ PLAIN._compiled = dict.fromkeys(PLAIN._compiled)
 LEFT = [
     ({"multipleOf": 0.01}, 19.99),
     ({"multipleOf": 0.01}, 10**400),
-    ({"not": {"uniqueItems": True}}, [[1], [True], [1]]),
-    ({"patternProperties": {r"^\d$": False}}, {"٣": 1}),
+    ({"patternProperties": {r"^\d(?!a)$": False}}, {"3": 1}),
+    ({"patternProperties": {"^.{1,255}$": False}}, {"a": 1}),
+    ({"pattern": "^(?!a)"}, "a"),
+    ({"$ref": "b.json#/$defs/double16"}, 1),
     ({"not": {"dependencies": {"a": ["b"]}}}, {"a": 1}),
     ({"unevaluatedItems": False}, [1]),
     ({"unevaluatedProperties": False}, {"a": 1}),
@@ -268,6 +271,8 @@ def test_what_they_judge_differently_has_no_quick_test(schema: Any, payload: Any
     """Every keyword of LEFT_ALONE, large numbers, circles, long ways and what cannot be read; not valid here."""
     defs = {str(steps): long_chain(steps - 1) for steps in range(1, MAX_STEPS)}
     more = {"long": long_chain(MAX_STEPS - 1), "circle": {"not": {"$ref": "#/$defs/circle"}}, "id": {"$id": "x"}}
+    double = {f"double{n}": {"anyOf": [{"$ref": f"#/$defs/double{n - 1}"}] * 2} for n in range(1, 17)}
+    more |= {**double, "double0": {"type": "null"}}
     pair = Pair({f"{BASE}a.json": schema, f"{BASE}b.json": {"$defs": defs | more}}, formats=True)
     assert None is pair.quick
     if "$ref" not in str(schema) and "required" not in schema:
@@ -294,7 +299,10 @@ def test_guide_names_what_is_left_alone() -> None:
         ({"const": {"multipleOf": 1, "$ref": "missing.json"}}, {"multipleOf": 1.0, "$ref": "missing.json"}),
         ({"$ref": "b.json"}, [1]),
         ({"$ref": "with%20space.json#/$defs/n"}, [1]),
-        ({"pattern": r"^\d\Z"}, "٣"),
+        ({"pattern": r"^\d$"}, "3"),
+        ({"pattern": "^.{1,255}$"}, "a" * 255),
+        ({"patternProperties": {r"^\d$": False, "^x-[a-z]{1,64}$": {"type": "null"}}}, {"x-a": None}),
+        ({"not": {"uniqueItems": True}}, [[1], [True], [1]]),
         ({"format": "time"}, "no time, and not checked"),
         ({"const": 1}, 1.0),
         ({"maximum": 2**53}, 9e15),
