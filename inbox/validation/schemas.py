@@ -52,7 +52,7 @@ class Schemas:
 
     Raises ConfigError if there is no such folder, or if a file is not JSON, not a valid schema, or refers to something
     that is not in the folder. Files and folders whose names start with a dot are not read. `warnings` are pairs of a
-    file and what is allowed, but not wise. `worked` counts the seconds that a thread has worked, `steady` those that pass.
+    file and what is allowed, but not wise. `worked` counts the seconds that a thread has worked, `steady` all seconds.
     """
 
     def __init__(self, folder: Path, *, worked: Clock = time.thread_time, steady: Clock = time.monotonic) -> None:
