@@ -1,4 +1,4 @@
-"""How often the cause of a wrong signature is looked for: that takes milliseconds, and every stranger can ask for it."""
+"""How often the cause of a wrong signature is looked for: that takes milliseconds, and any stranger can ask for it."""
 
 from collections import Counter
 from threading import Lock

@@ -59,8 +59,8 @@ def compiled(uri: str, schemas: Mapping[str, Any], registry: SchemaRegistry, *, 
             offline=True,
             validate_formats=formats,
             formats={name: partial(FORMATS.conforms, format=name) for name in survey.formats()},
-            keywords={"pattern": _Pattern, "uniqueItems": _UniqueItems},
-            pattern_options=jsonschema_rs.RegexOptions(size_limit=SMALL),  # of patternProperties
+            keywords={"uniqueItems": _UniqueItems} | ({"pattern": _Pattern} if survey.has_large_patterns() else {}),
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=SMALL),
         )
     except Exception:  # whatever it is: jsonschema has accepted the schema, and will do alone
         return None
@@ -121,6 +121,10 @@ class _Survey:
             raise _Unlike
         if any(map(_unlike, self._found.values())) or '"$id": "' in "".join(texts):
             raise _Unlike
+
+    def has_large_patterns(self) -> bool:
+        """Tell whether a pattern is so large that a text can be too long for it."""
+        return any(pattern(schema["pattern"]).size > SMALL for schema in self._found.values() if "pattern" in schema)
 
     def formats(self) -> set[str]:
         """Return the names of all formats."""

@@ -12,7 +12,8 @@ from math import inf
 QUICK_WORK = 2**30
 """What all patterns of one quick test may cost: bytes of the compiled pattern × characters; at worst 35 ms."""
 
-EIGHTH = 8
+CALLS = 16
+"""Of `in_time`, after which the clock is looked at."""
 
 Clock = Callable[[], float]
 
@@ -45,11 +46,13 @@ def within(seconds: float, clock: Clock) -> Iterator[None]:
 
 
 def in_time() -> None:
-    """Raise NotInTime if the time of this thread's check is over; every EIGHTH call looks, as the clock costs time."""
+    """Raise NotInTime if the time of this thread's check is over. The clock costs time, so few calls look at it."""
     limits = _LIMITS
     limits.calls += 1
-    if limits.calls % EIGHTH == 0 and limits.clock() > limits.until:
-        raise NotInTime("its time is over")
+    if limits.calls > CALLS:
+        limits.calls = 0
+        if limits.clock() > limits.until:
+            raise NotInTime("its time is over")
 
 
 def begin_quick() -> None:

@@ -41,8 +41,8 @@ class Pattern:
 
         Raises NotInTime if that would take too long.
         """
-        engine = next((engine for length, engine in self._engines if len(text) <= length), None)
-        if engine is None:
+        length, engine = self._engines[0] if len(text) <= self._engines[0][0] else self._engines[-1]
+        if len(text) > length:
             raise NotInTime(f"a text of {len(text)} characters is too long for one of its patterns")
         try:
             found = engine.is_valid(text)

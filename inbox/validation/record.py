@@ -87,15 +87,10 @@ def _timed(keyword: Keyword) -> Keyword:
     return timed
 
 
-def _evolve(validator: Any, **changes: Any) -> Any:
+def _evolve(validator: Any, *, schema: Any, _resolver: Any = None) -> Any:
     """Return a validator for another schema; jsonschema's own would go on with its plain class at each `$schema`."""
-    kept = {
-        "schema": validator.schema,
-        "format_checker": validator.format_checker,
-        "registry": validator._registry,
-        "_resolver": validator._resolver,
-    }
-    return type(validator)(**{**kept, **changes})
+    resolver = _resolver or validator._resolver
+    return _Record(schema, None, validator.format_checker, registry=validator._registry, _resolver=resolver)
 
 
 _OWN: dict[str, Keyword] = {

@@ -41,7 +41,7 @@ SECONDS_PER_MIB = 2.0
 """What a check may take, of the processor: so long, and so much more for each MiB of the body."""
 PATIENCE = 5.0
 """Seconds that a check may wait for its turn; whoever waited longer is not checked any more."""
-AGAIN = 30.0
+AGAIN = 5.0
 """Seconds for a check whose outcome only an owner waits for."""
 
 Check: TypeAlias = Callable[[], tuple[Violation, ...]]
@@ -63,11 +63,13 @@ class Schemas:
         _check_ids(resources)
         registry = Registry[Any]().with_resources((path.as_uri(), found) for path, found in resources.items()).crawl()
         checked = {id(part) for resource in resources.values() for part in _parts(resource)}
-        backtracking = {path: _check_references(path, registry, checked) for path in resources}
+        going_back = {text: path for path, found in resources.items() for text in _going_back(path, _parts(found))}
+        for path in resources:
+            for text in _check_references(path, registry, checked):
+                going_back.setdefault(text, path)
         self.warnings = [
             (path.relative_to(folder.resolve()).as_posix(), f"the pattern {line(text)!r} {_GOES_BACK}")
-            for path, texts in backtracking.items()
-            for text in texts
+            for text, path in going_back.items()
         ]
         self._validators = {
             (name, formats): record({"$ref": path.as_uri()}, registry, checker)
@@ -198,14 +200,14 @@ def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) ->
     `checked` has the `id()` of what is known to be one. Returns the patterns that go back.
     """
     seen: set[int] = set()
-    backtracking: list[str] = []
+    found: list[str] = []
     ahead = [(registry[path.as_uri()].contents, registry.resolver(path.as_uri()))]
     while ahead:
         schema, resolver = ahead.pop()
         if not isinstance(schema, dict) or id(schema) in seen:
             continue
         seen.add(id(schema))
-        backtracking += _check_patterns(path, schema)
+        found += _going_back(path, [schema])
         resource = DRAFT202012.create_resource(schema)
         resolver = resolver.in_subresource(resource)
         ahead += [(each.contents, resolver) for each in resource.subresources()]
@@ -219,7 +221,7 @@ def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) ->
             except SchemaError:
                 raise ConfigError(str(path), f"$ref {reference!r} names something that is not a schema") from None
             ahead.append((target.contents, target.resolver))
-    return backtracking
+    return found
 
 
 _GOES_BACK = (
@@ -228,10 +230,14 @@ _GOES_BACK = (
 )
 
 
-def _check_patterns(path: Path, schema: Mapping[str, Any]) -> list[str]:
-    """Return the patterns of one schema, without those in it, that go back. Raises ConfigError if one cannot be run."""
-    texts = [schema["pattern"]] if "pattern" in schema else []
-    texts += schema.get("patternProperties", {})
+def _going_back(path: Path, schemas: Iterable[Any]) -> list[str]:
+    """Return the patterns that go back, of these schemas but not of those in them.
+
+    Raises ConfigError if one cannot be run at all.
+    """
+    found = [schema for schema in schemas if isinstance(schema, dict)]
+    texts = [text for schema in found for text in schema.get("patternProperties", {})]
+    texts += [schema["pattern"] for schema in found if "pattern" in schema]
     for text in texts:
         try:
             pattern(text)
