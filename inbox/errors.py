@@ -94,7 +94,7 @@ class MethodNotAllowed(Refused):
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         self.method = method
         self.allowed = tuple(allowed)
-        super().__init__(f"{method} is not allowed here; allowed: {', '.join(allowed)}")
+        super().__init__(f"{method[:20]} is not allowed here; allowed: {', '.join(allowed)}")
 
 
 class BodyTooLarge(Refused):

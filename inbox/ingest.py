@@ -252,7 +252,7 @@ class Receiver:
     def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
         """Return what is to be remembered of a request that was refused."""
         reason = refused.reason if isinstance(refused, NotAuthentic) else refused.code
-        visible = source.redact(request.replace(body=b"")) if source is not None else request
+        visible = source.redact(request.replace(body=b"", query="")) if source is not None else request
         return Refusal(
             source=name,
             at=at,
