@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.identity import (
+    _UNSAFE,
     MAX_KEY,
     MAX_TYPE,
     REQUEST_ID,
     RULES,
-    _UNSAFE,
     check_rule,
     content_digest,
     event_key,
