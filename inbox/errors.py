@@ -30,7 +30,7 @@ The docstring of a class is its default message. HTTP status codes live in `inbo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -69,8 +69,12 @@ class Refused(InboxError):
 
     def __init__(self, diagnosis: str | None = None) -> None:
         super().__init__(diagnosis)
-        self.diagnosis = str(self)
         self.told: dict[str, object] = {}  # what the log says of it besides
+
+    @property
+    def diagnosis(self) -> str:
+        """What is wrong with the request, for the owner."""
+        return str(self)
 
     @property
     def outline(self) -> str:
@@ -92,7 +96,7 @@ class MethodNotAllowed(Refused):
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         self.method = method
         self.allowed = tuple(allowed)
-        super().__init__(f"{method} is not allowed here; allowed: {', '.join(allowed)}")
+        super().__init__(f"{method[:20]} is not allowed here; allowed: {', '.join(allowed)}")
 
 
 class BodyTooLarge(Refused):
@@ -125,14 +129,31 @@ class TooSlow(Refused):
 class NotAuthentic(Refused):
     """The request does not prove that it comes from the sender.
 
-    `reason` is a short stable word for counting: missing, malformed, mismatch, stale, forbidden.
+    `reason` is a short stable word for counting: missing, malformed, mismatch, stale, forbidden. A diagnosis that takes
+    long to find is given as a function, which is called when it is first asked for, if `settle` did not forestall it.
     """
 
     code = "not_authentic"
 
-    def __init__(self, reason: str, diagnosis: str) -> None:
+    def __init__(self, reason: str, diagnosis: str | Callable[[], str]) -> None:
         self.reason = reason
-        super().__init__(diagnosis)
+        self._look = diagnosis if callable(diagnosis) else None
+        self._diagnosis = "" if callable(diagnosis) else diagnosis
+        super().__init__(self._diagnosis or None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the diagnosis costs nothing."""
+        return self._look is None
+
+    def settle(self, diagnosis: str) -> None:
+        """Let this be the diagnosis, without looking for another."""
+        self._look, self._diagnosis = None, diagnosis
+
+    def __str__(self) -> str:
+        if self._look is not None:
+            self.settle(self._look())
+        return self._diagnosis
 
 
 class Malformed(Refused):

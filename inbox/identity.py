@@ -89,7 +89,7 @@ def event_type(rules: Sequence[str], request: Request, payload: Payload) -> str:
     for rule in rules:
         found = find(rule, request, payload)
         if found:
-            return printable(found)[:MAX_TYPE]
+            return printable(found, MAX_TYPE)
     return UNKNOWN_TYPE
 
 
@@ -127,11 +127,15 @@ def _parts(pointer: str) -> tuple[str, ...]:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
-def printable(text: str) -> str:
-    """Return the text with control characters and lone surrogates written as escapes: it goes into tables and logs."""
+def printable(text: str, most: int | None = None) -> str:
+    """Return the text with control characters and lone surrogates written as escapes: it goes into tables and logs.
+
+    With `most`, at most so many characters: what is cut off is not looked at, however long it is.
+    """
+    text = text[:most]
     if text.isprintable():
         return text
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)[:most]
 
 
 def _text(value: Payload) -> str | None:
@@ -141,5 +145,5 @@ def _text(value: Payload) -> str | None:
 
 
 def _bounded(text: str) -> str:
-    safe = printable(text)
+    safe = printable(text, MAX_KEY + 1)
     return safe if len(safe) <= MAX_KEY else f"sha256:{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import structlog
 
+from inbox.diagnoses import NOT_LOOKED_FOR, Diagnoses
 from inbox.errors import (
     InboxError,
     Incomplete,
@@ -29,12 +30,14 @@ from inbox.identity import content_digest, printable, request_id
 from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
-from inbox.validation import Schemas, parse
+from inbox.validation import NOT_IN_TIME, Schemas, parse
 
 log = structlog.get_logger("inbox.ingest")
 
 MAX_REFUSED_HEADERS = 40
 MAX_REFUSED_TEXT = 300
+MAX_PARAMETERS = 1000
+"""Of a query; reading it takes a microsecond each, several times."""
 ALWAYS_REDACTED = frozenset(
     {"authorization", "proxy-authorization", "cookie", "token", "x-token", "api-key", "x-api-key"}
 )
@@ -49,7 +52,14 @@ class ReadBody(NamedTuple):
     limit: int
 
 
-Flow: TypeAlias = Generator[ReadBody | NewEvent | Refusal, Any, "Answer"]
+class Aside(NamedTuple):
+    """A step of `Receiver.flow`: call what may take long where others need not wait for it; send what it returns."""
+
+    source: str
+    work: Callable[[], Any]
+
+
+Flow: TypeAlias = Generator[ReadBody | Aside | NewEvent | Refusal, Any, "Answer"]
 """ReadBody is sent the body, a NewEvent what `Inlet` says of it, a Refusal whether it was kept; errors are thrown."""
 
 
@@ -80,6 +90,7 @@ class Receiver:
         self._inlet = inlet
         self._wake = wake
         self._clock = clock
+        self._diagnoses = Diagnoses()
 
     def flow(self, name: str, request: Request) -> Flow:
         """Take a request, whose body is not there yet, for the source `name`: the whole way, step by step.
@@ -91,16 +102,20 @@ class Receiver:
         source = self._sources.get(name)
         try:
             if source is None:
-                raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
+                raise UnknownSource(f"no source is called {printable(name, 100)!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
+            if request.query.count("&") >= MAX_PARAMETERS:
+                raise Malformed(f"the query has more than {MAX_PARAMETERS} parameters")
             body = yield ReadBody(source.max_body)
             request = Request(
                 request.method, request.path, request.query, request.headers, body, request.remote, request.id
             )
-            event = self.event(name, source, request, at)
+            event = yield from self._event(name, source, request, at)
             return self.stored(source, event, (yield event))
         except Refused as refused:
+            if isinstance(refused, NotAuthentic) and not refused.is_settled:
+                yield from self._diagnose(name, refused, at)
             refusal = self._refusal(name if source is not None else "", source, request, refused, at)
             refused.told = {"source": refusal.source, "reason": refusal.reason, "size": refusal.size}
             try:
@@ -122,7 +137,10 @@ class Receiver:
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             try:
-                step = partial(flow.send, read(need.limit) if isinstance(need, ReadBody) else self._put(need))
+                if isinstance(need, ReadBody):
+                    step = partial(flow.send, read(need.limit))
+                else:
+                    step = partial(flow.send, need.work() if isinstance(need, Aside) else self._put(need))
             except InboxError as error:
                 step = partial(flow.throw, error)
 
@@ -145,7 +163,13 @@ class Receiver:
 
     def event(self, name: str, source: Provider, request: Request, at: float) -> NewEvent:
         """Return what a whole request says, to be stored. Raises Refused."""
-        return self._event(name, source, request, source.verify(request, at=at), at)
+        steps = self._event(name, source, request, at)
+        try:
+            aside = next(steps)
+            while True:
+                aside = steps.send(aside.work())
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
         """Wake the queue for an event that is on disk, and return what its sender is answered."""
@@ -167,12 +191,15 @@ class Receiver:
         """Raise StoreError unless something can be written durably."""
         self._inlet.probe()
 
-    def _event(self, name: str, source: Provider, request: Request, verified: Verified, at: float) -> NewEvent:
+    def _event(self, name: str, source: Provider, request: Request, at: float) -> Generator[Aside, Any, NewEvent]:
+        verified = source.verify(request, at=at)
         redacted = source.redact(request)
         payload, violations = self._content(source, redacted, verified)
         event_type = source.type_of(redacted, payload)
         if not violations:
-            violations = self.check(source, event_type, payload)
+            size = len(request.body)
+            pending = self._schemas.pending(source.name, event_type, payload, size, formats=source.formats)
+            violations = () if pending is None else self._judged(source, (yield Aside(name, pending)))
         digest = content_digest(redacted)
         headers = redact_headers(redacted.headers)
         return NewEvent(
@@ -206,25 +233,34 @@ class Receiver:
                 raise
             return None, (Violation("", error.diagnosis),)
 
-    def check(self, source: Provider, event_type: str, payload: Payload) -> tuple[Violation, ...]:
-        """Return where the payload breaks its schema. Raises Invalid if the source rejects such requests."""
-        violations = self._schemas.violations(source.name, event_type, payload, formats=source.formats)
-        if violations and source.on_invalid == "reject":
+    def _judged(self, source: Provider, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
+        """Return the violations. Raises Invalid if the source rejects such requests.
+
+        An event that was not checked in time is never refused: nobody knows that anything is wrong with it.
+        """
+        if violations and source.on_invalid == "reject" and not violations[0].message.startswith(NOT_IN_TIME):
             raise Invalid(violations)
         return violations
+
+    def _diagnose(self, name: str, refused: NotAuthentic, at: float) -> Generator[Aside, Any, None]:
+        """Have the cause looked for, unless that was done often enough for this source in this second."""
+        if self._diagnoses.may(name, at):
+            yield Aside(name, lambda: refused.diagnosis)
+        else:
+            refused.settle(NOT_LOOKED_FOR)
 
     def _refusal(self, name: str, source: Provider | None, request: Request, refused: Refused, at: float) -> Refusal:
         """Return what is to be remembered of a request that was refused."""
         reason = refused.reason if isinstance(refused, NotAuthentic) else refused.code
-        visible = source.redact(request.replace(body=b"")) if source is not None else request
+        visible = source.redact(request.replace(body=b"", query="")) if source is not None else request
         return Refusal(
             source=name,
             at=at,
             code=refused.code,
             reason=reason,
-            diagnosis=printable(refused.diagnosis)[:2000],
-            method=printable(request.method)[:20],
-            remote=printable(request.remote)[:100],
+            diagnosis=printable(refused.diagnosis, 2000),
+            method=printable(request.method, 20),
+            remote=printable(request.remote, 100),
             headers=bounded_headers(visible.headers),
             size=len(request.body),
             held=_held(source, request, refused, at),
@@ -259,4 +295,4 @@ def redact_headers(headers: Headers) -> Headers:
 def bounded_headers(headers: Headers) -> Headers:
     """Return redacted headers of a refused request: a stranger decides on their number and length, so both are cut."""
     kept = redact_headers(headers)[:MAX_REFUSED_HEADERS]
-    return tuple((printable(name)[:MAX_REFUSED_TEXT], printable(value)[:MAX_REFUSED_TEXT]) for name, value in kept)
+    return tuple((printable(name, MAX_REFUSED_TEXT), printable(value, MAX_REFUSED_TEXT)) for name, value in kept)

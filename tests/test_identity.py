@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.identity import (
+    _UNSAFE,
     MAX_KEY,
     MAX_TYPE,
     REQUEST_ID,
@@ -245,6 +246,23 @@ def test_arbitrary_content_has_a_storable_key_and_type(payload: Any, rule: str, 
             assert 0 < len(text) <= limit
             assert text == printable(text)
             json.dumps(text, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", ["\x80" * 1_000_000, "\ud800" * 1_000_000, "a" * 199 + "\x80" * 1_000_000])
+def test_what_is_cut_off_is_not_escaped_before(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Key and type of a huge text cost no more than those of a short one, and are what they were."""
+    escaped: list[int] = []
+
+    class Unsafe:
+        def sub(self, by: Any, given: str) -> str:
+            escaped.append(len(given))
+            return _UNSAFE.sub(by, given)
+
+    monkeypatch.setattr("inbox.identity._UNSAFE", Unsafe())
+    found = event_type(["json:/type"], REQUEST, {"type": text})
+    assert _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)[:MAX_TYPE] == found
+    assert key("json:/id", payload={"id": text}).startswith("sha256:")
+    assert max(escaped) <= MAX_KEY + 1
 
 
 def test_ids_of_requests_are_new_and_in_order_of_time() -> None:

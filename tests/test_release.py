@@ -193,14 +193,14 @@ def test_defect_in_one_request_does_not_keep_the_others(
     wrong = start("wrong")
     refuse(wrong, "roomz", sample(wrong, "roomz", "a"), sample(wrong, "roomz", "b"))
     inbox = start()
-    check, calls = inbox.runtime.receiver.check, iter([True, False])
+    event, calls = inbox.runtime.receiver.event, iter([True, False])
 
     def defect(*arguments: Any) -> Any:
         if next(calls):
             raise ZeroDivisionError
-        return check(*arguments)
+        return event(*arguments)
 
-    monkeypatch.setattr(inbox.runtime.receiver, "check", defect)
+    monkeypatch.setattr(inbox.runtime.receiver, "event", defect)
     done = release(inbox, "roomz")
     assert (["", "accepted"], 1) == (statuses(done), held(inbox, "roomz"))
     assert "ZeroDivisionError" in done[0].diagnosis

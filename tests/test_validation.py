@@ -336,7 +336,6 @@ def test_violations_are_short_and_printable(tmp_path: Path) -> None:
     ("schema", "payload"),
     [
         ({"multipleOf": 0.01}, 10**400),
-        ({"format": "regex"}, "a{99999999999999999999}"),
         ({"$ref": "#"}, {}),
         ({"items": {"$ref": "#"}}, json.loads("[" * 400 + "]" * 400)),
     ],

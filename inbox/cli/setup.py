@@ -78,6 +78,9 @@ def check() -> None:
     for name, provider in runtime.__dict__.get("sources", {}).items():
         for warning in provider.warnings():
             click.echo(f"warning: {FILE}: sources.{name}: {warning}", err=True)
+    if schemas := runtime.__dict__.get("schemas"):
+        for name, warning in schemas.warnings:
+            click.echo(f"warning: {runtime.settings.inbox.schemas}/{name}: {warning}", err=True)
     for problem in problems:
         click.echo(f"inbox: {problem}", err=True)
     if problems:

@@ -45,6 +45,9 @@ def look(runtime: Runtime) -> Iterator[Finding]:
     for name, provider in runtime.__dict__.get("sources", {}).items():
         for text in provider.warnings():
             yield warning("settings", f"sources.{name}: {text}", f"change [sources.{name}] in {FILE}, if you can")
+    if schemas := runtime.__dict__.get("schemas"):
+        for name, text in schemas.warnings:
+            yield warning("settings", f"{name}: {text}", "write it without, if you can")
     if not found and runtime.sealer.keys is not None and runtime.sealer.keys.path.exists():
         yield from sealing(runtime.sealer)
     yield from exposure(runtime.settings.server)

@@ -68,7 +68,7 @@ class Romify(Provider):
             del segments[int(self._name) - 1 : int(self._name)]
         named = [segment for segment in segments if segment != REDACTED]
         if named:
-            return identity.printable(named[-1])[: identity.MAX_TYPE]
+            return identity.printable(named[-1], identity.MAX_TYPE)
         return super().type_of(request, payload)
 
     def key_of(self, request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:

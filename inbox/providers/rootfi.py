@@ -95,7 +95,7 @@ class Rootfi(Provider):
         if parts == [CHANGES]:
             found = (members.get("data_model"), members.get("type"))
             parts += [part for part in found if isinstance(part, str) and part]
-        return identity.printable(".".join(parts))[: identity.MAX_TYPE]
+        return identity.printable(".".join(parts), identity.MAX_TYPE)
 
     def key_of(self, request: Request, payload: Payload, verified: Verified, digest: bytes) -> str:
         """Return a digest that covers the type too: it may stand outside the body, and bodies may be short.

@@ -1,14 +1,25 @@
 """Body bytes → payload, payload → violations of its JSON Schema. jsonschema is the validator of record.
 
-`parsing` reads bytes, `schemas` loads a folder and checks payloads, `formats` is what "assert" checks, and `compiled`
-tells most valid payloads from the rest in a hundredth of the time. Next: `inbox.ingest`. `contract` does for requests
-of programs what `schemas` does for events.
+`parsing` reads bytes, `schemas` loads a folder and checks payloads, `compiled` tells most valid payloads from the rest
+in a hundredth of the time, and `record` decides about the others. Both ask `patterns`, `unique` and `formats`, whose
+work grows with the payload and no faster; `limits` ends what takes too long. Next: `inbox.ingest`. `contract` does for
+requests of programs what `schemas` does for events.
 """
 
 from inbox.validation.compiled import DIALECT
 from inbox.validation.contract import Contract
 from inbox.validation.formats import FORMATS
 from inbox.validation.parsing import MAX_DEPTH, MAX_TEXT, parse
-from inbox.validation.schemas import MAX_VIOLATIONS, Schemas
+from inbox.validation.schemas import MAX_VIOLATIONS, NOT_IN_TIME, Schemas
 
-__all__ = ["DIALECT", "FORMATS", "MAX_DEPTH", "MAX_TEXT", "MAX_VIOLATIONS", "Contract", "Schemas", "parse"]
+__all__ = [
+    "DIALECT",
+    "FORMATS",
+    "MAX_DEPTH",
+    "MAX_TEXT",
+    "MAX_VIOLATIONS",
+    "NOT_IN_TIME",
+    "Contract",
+    "Schemas",
+    "parse",
+]

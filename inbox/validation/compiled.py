@@ -2,11 +2,11 @@
 
 A quick test must never call valid what jsonschema does not. Where jsonschema-rs judges otherwise, in either direction
 (`not` turns one into the other), the schema has no quick test: LEFT_ALONE, large numbers, long or endless references.
-Patterns and formats are asked of the same Python code that jsonschema asks. Next: `inbox.validation.schemas`.
+Patterns, formats and `uniqueItems` are asked of the same code that jsonschema asks. A quick test cannot be ended by
+time, so its work is bounded before: by MAX_WEIGHT, and by what its patterns may cost. Next: `inbox.validation.schemas`.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import inf
@@ -18,14 +18,15 @@ from referencing.jsonschema import DRAFT202012, SchemaRegistry
 
 from inbox.models import Payload
 from inbox.validation.formats import FORMATS
+from inbox.validation.limits import begin_quick, given_up, spend
+from inbox.validation.patterns import SMALL, pattern
+from inbox.validation.unique import unique
 
 Test = Callable[[Payload], bool]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LEFT_ALONE = {
     "multipleOf": "jsonschema divides floating-point numbers: 19.99 is no multiple of its 0.01",
-    "uniqueItems": "jsonschema finds [[1], [true], [1]] unique",
-    "patternProperties": "Python's re and ECMAScript differ, and no own class can be set for it",
     "dependencies": "a keyword of older drafts, which jsonschema ignores and jsonschema-rs obeys",
     "unevaluatedItems": "what counts as evaluated is where implementations differ",
     "unevaluatedProperties": "the same",
@@ -38,6 +39,8 @@ MAX_EXACT = 2**53
 """Beyond it a whole number and a floating-point number are compared in different ways."""
 MAX_STEPS = 50
 """Subschemas and references one after another: few enough for jsonschema's stack. A circle of references has no end."""
+MAX_WEIGHT = 20_000
+"""Schemas when every reference is written out: as often one payload may be looked at."""
 
 
 def compiled(uri: str, schemas: Mapping[str, Any], registry: SchemaRegistry, *, formats: bool) -> Test | None:
@@ -56,7 +59,8 @@ def compiled(uri: str, schemas: Mapping[str, Any], registry: SchemaRegistry, *, 
             offline=True,
             validate_formats=formats,
             formats={name: partial(FORMATS.conforms, format=name) for name in survey.formats()},
-            keywords={"pattern": _Pattern},
+            keywords={"uniqueItems": _UniqueItems} | ({"pattern": _Pattern} if survey.has_large_patterns() else {}),
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=SMALL),
         )
     except Exception:  # whatever it is: jsonschema has accepted the schema, and will do alone
         return None
@@ -65,21 +69,34 @@ def compiled(uri: str, schemas: Mapping[str, Any], registry: SchemaRegistry, *, 
 
 def _is_valid(validator: jsonschema_rs.Draft202012Validator, payload: Payload) -> bool:
     """Tell whether a payload is valid for certain; one that cannot be read, such as a lone surrogate, is not."""
+    begin_quick()
     try:
-        return validator.is_valid(payload)
+        return validator.is_valid(payload) and not given_up()
     except Exception:
         return False
 
 
 class _Pattern:
-    """The keyword `pattern` as jsonschema understands it."""
+    """The keyword `pattern` as the validator of record understands it."""
 
-    def __init__(self, schema: object, pattern: str, path: object) -> None:
-        self._search = re.compile(pattern).search
+    def __init__(self, schema: object, text: str, path: object) -> None:
+        self._pattern = pattern(text)
 
     def validate(self, value: object) -> None:
-        """Raise ValueError if text does not match."""
-        if isinstance(value, str) and not self._search(value):
+        """Raise ValueError if text does not match, or if it would cost too much to know: then it is given up."""
+        if isinstance(value, str) and not (spend(int(self._pattern.size) * len(value)) and self._pattern.search(value)):
+            raise ValueError
+
+
+class _UniqueItems:
+    """The keyword `uniqueItems` as the validator of record understands it."""
+
+    def __init__(self, schema: object, wanted: bool, path: object) -> None:
+        self._wanted = wanted
+
+    def validate(self, value: object) -> None:
+        """Raise ValueError if a list holds two equal items."""
+        if self._wanted and isinstance(value, list) and not unique(value):
             raise ValueError
 
 
@@ -93,34 +110,40 @@ class _Survey:
     def __init__(self, uri: str, registry: SchemaRegistry) -> None:
         self._registry = registry
         self._found: dict[int, dict[str, Any]] = {}
-        self._steps: dict[int, float] = {}
+        self._sizes: dict[int, tuple[float, float]] = {}
         self.documents = [uri]
-        self.longest = [
-            self._longest(registry[each].contents, registry.resolver(each), each) for each in self.documents
-        ]
+        self.sizes = [self._size(registry[each].contents, registry.resolver(each), each) for each in self.documents]
 
     def check(self) -> None:
         """Raise _Unlike if the schema is to have no quick test."""
         texts = [json.dumps(self._registry[each].contents) for each in self.documents]
-        if max(self.longest) > MAX_STEPS or any(map(_unlike, self._found.values())) or '"$id": "' in "".join(texts):
+        if any(steps > MAX_STEPS or weight > MAX_WEIGHT for steps, weight in self.sizes):
             raise _Unlike
+        if any(map(_unlike, self._found.values())) or '"$id": "' in "".join(texts):
+            raise _Unlike
+
+    def has_large_patterns(self) -> bool:
+        """Tell whether a pattern is so large that a text can be too long for it."""
+        return any(pattern(schema["pattern"]).size > SMALL for schema in self._found.values() if "pattern" in schema)
 
     def formats(self) -> set[str]:
         """Return the names of all formats."""
         return {schema["format"] for schema in self._found.values() if "format" in schema}
 
-    def _longest(self, schema: Any, resolver: Any, uri: str) -> float:
-        """Return the number of steps of the longest way that begins at a schema of the document at the URI."""
+    def _size(self, schema: Any, resolver: Any, uri: str) -> tuple[float, float]:
+        """Return the steps of the longest way that begins at a schema of the document at the URI, and its weight."""
         if not isinstance(schema, dict):
-            return 0
-        if id(schema) not in self._steps:
+            return 0, 1
+        if id(schema) not in self._sizes:
             self._found[id(schema)] = schema
-            self._steps[id(schema)] = inf  # what comes back here on its own way has no end
+            self._sizes[id(schema)] = inf, inf  # what comes back here on its own way has no end
             ahead = [(each, resolver, uri) for each in DRAFT202012.subresources_of(schema)]
             if "$ref" in schema:
                 ahead.append(self._target(schema["$ref"], resolver, uri))
-            self._steps[id(schema)] = 1 + max((self._longest(*each) for each in ahead), default=0)
-        return self._steps[id(schema)]
+            sizes = [self._size(*each) for each in ahead]
+            steps = 1 + max((steps for steps, _ in sizes), default=0)
+            self._sizes[id(schema)] = steps, 1 + sum(weight for _, weight in sizes)
+        return self._sizes[id(schema)]
 
     def _target(self, reference: str, resolver: Any, uri: str) -> tuple[Any, Any, str]:
         target = resolver.lookup(reference)
@@ -133,6 +156,8 @@ class _Survey:
 def _unlike(schema: Mapping[str, Any]) -> bool:
     """Tell whether one schema, without those in it, holds what the two validators judge differently."""
     if not LEFT_ALONE.keys().isdisjoint(schema) or schema.get("$schema", DIALECT) != DIALECT:
+        return True
+    if pattern(schema.get("pattern", "")).size == inf:
         return True
     values = [schema[key] for key in _COMPARING if key in schema]
     return any(abs(number) > MAX_EXACT for number in _numbers(values))

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
@@ -18,6 +17,7 @@ from inbox.errors import Invalid, Malformed, Violation
 from inbox.models import Payload
 from inbox.validation.formats import FORMATS
 from inbox.validation.parsing import line, parse
+from inbox.validation.record import record
 from inbox.validation.schemas import MAX_VIOLATIONS, pointer
 
 _ROOT = "urn:webhook-inbox:openapi"
@@ -76,7 +76,7 @@ class Contract:
             raise Invalid(violations)
         return payload
 
-    def _query(self, place: str) -> dict[str, tuple[Mapping[str, Any], Draft202012Validator]]:
+    def _query(self, place: str) -> dict[str, tuple[Mapping[str, Any], Any]]:
         """Return schemas and validators of the parameters in the query, by name."""
         found = {}
         for number, given in enumerate(self._at(place).get("parameters", ())):
@@ -91,11 +91,11 @@ class Contract:
     def _at(self, place: str) -> Any:
         return self._registry.resolver(_ROOT).lookup(place).contents
 
-    def _validator(self, place: str) -> Draft202012Validator:
-        return Draft202012Validator({"$ref": f"{_ROOT}{place}"}, registry=self._registry, format_checker=FORMATS)
+    def _validator(self, place: str) -> Any:
+        return record({"$ref": f"{_ROOT}{place}"}, self._registry, FORMATS)
 
 
-def _violations(validator: Draft202012Validator, value: Payload, name: str) -> list[Violation]:
+def _violations(validator: Any, value: Payload, name: str) -> list[Violation]:
     """Return where a value breaks its schema, the first places first."""
     errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
     return [Violation(line(name + pointer(error.absolute_path)), _said(error)) for error in errors[:MAX_VIOLATIONS]]

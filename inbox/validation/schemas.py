@@ -3,13 +3,17 @@
 Schemas are files `<folder>/<provider>/<event type>.json` (JSON Schema 2020-12). A type without its own file uses the
 one of a shorter type (`a.b.c` → `a.b` → `a`), then `default.json`. A file whose name starts with `_` is never chosen
 for a type, only referred to. Nothing is ever fetched from the network.
+
+A check ends when it takes too long (NOT_IN_TIME), so that no payload can keep the others waiting.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
-from functools import lru_cache
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from functools import lru_cache, partial
 from itertools import islice
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urljoin
 
 from jsonschema import Draft202012Validator
@@ -22,19 +26,36 @@ from inbox.errors import ConfigError, Malformed, Violation
 from inbox.models import Payload
 from inbox.validation.compiled import DIALECT, compiled
 from inbox.validation.formats import FORMATS
+from inbox.validation.limits import Clock, NotInTime, within
 from inbox.validation.parsing import line, parse
+from inbox.validation.patterns import pattern
+from inbox.validation.record import record
 
 MAX_VIOLATIONS = 20
+
+NOT_IN_TIME = "not checked in time"
+"""How the message of the one violation begins that stands for a check without an end."""
+
+SECONDS = 0.25
+SECONDS_PER_MIB = 2.0
+"""What a check may take, of the processor: so long, and so much more for each MiB of the body."""
+PATIENCE = 5.0
+"""Seconds that a check may wait for its turn; whoever waited longer is not checked any more."""
+AGAIN = 5.0
+"""Seconds for a check whose outcome only an owner waits for."""
+
+Check: TypeAlias = Callable[[], tuple[Violation, ...]]
 
 
 class Schemas:
     """The schemas of a folder, compiled. All are read and checked when this is made.
 
     Raises ConfigError if there is no such folder, or if a file is not JSON, not a valid schema, or refers to something
-    that is not in the folder. Files and folders whose names start with a dot are not read.
+    that is not in the folder. Files and folders whose names start with a dot are not read. `warnings` are pairs of a
+    file and what is allowed, but not wise. `worked` counts the seconds that a thread has worked, `steady` all seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, worked: Clock = time.thread_time, steady: Clock = time.monotonic) -> None:
         if not folder.is_dir():
             raise ConfigError(str(folder), "not a folder; schemas are kept in one, which may be empty")
         self._files = _files(folder.resolve())
@@ -42,10 +63,16 @@ class Schemas:
         _check_ids(resources)
         registry = Registry[Any]().with_resources((path.as_uri(), found) for path, found in resources.items()).crawl()
         checked = {id(part) for resource in resources.values() for part in _parts(resource)}
+        going_back = {text: path for path, found in resources.items() for text in _going_back(path, _parts(found))}
         for path in resources:
-            _check_references(path, registry, checked)
+            for text in _check_references(path, registry, checked):
+                going_back.setdefault(text, path)
+        self.warnings = [
+            (path.relative_to(folder.resolve()).as_posix(), f"the pattern {line(text)!r} {_GOES_BACK}")
+            for text, path in going_back.items()
+        ]
         self._validators = {
-            (name, formats): Draft202012Validator({"$ref": path.as_uri()}, registry=registry, format_checker=checker)
+            (name, formats): record({"$ref": path.as_uri()}, registry, checker)
             for name, path in self._files.items()
             for formats, checker in (("annotate", None), ("assert", FORMATS))
         }
@@ -55,19 +82,46 @@ class Schemas:
             for name, formats in self._validators
         }
         self._find = lru_cache(maxsize=1024)(self._lookup)
+        self._worked = worked
+        self._steady = steady
 
     def violations(
-        self, provider: str, event_type: str, payload: Payload, *, formats: str = "annotate"
+        self, provider: str, event_type: str, payload: Payload, *, formats: str = "annotate", seconds: float = AGAIN
     ) -> tuple[Violation, ...]:
-        """Return the first MAX_VIOLATIONS places where the payload breaks its schema, sorted; empty if it is valid."""
+        """Return the first MAX_VIOLATIONS places where the payload breaks its schema, sorted; empty if it is valid.
+
+        One that begins with NOT_IN_TIME, and no other, says that so many seconds were not enough.
+        """
         name = self._find(provider, event_type)
-        if name is None:
+        if name is None or self._is_recognised(name, formats, payload):
             return ()
+        return self._check(name, formats, payload, seconds, inf)
+
+    def pending(
+        self, provider: str, event_type: str, payload: Payload, size: int, *, formats: str = "annotate"
+    ) -> Check | None:
+        """Return what is still to be called for the violations of a body of so many bytes; None if it is valid.
+
+        That may take longer than others should wait. Its patience begins now.
+        """
+        name = self._find(provider, event_type)
+        if name is None or self._is_recognised(name, formats, payload):
+            return None
+        seconds = SECONDS + SECONDS_PER_MIB * size / 2**20
+        return partial(self._check, name, formats, payload, seconds, self._steady() + PATIENCE)
+
+    def _is_recognised(self, name: str, formats: str, payload: Payload) -> bool:
         test = self._compiled[name, formats]
-        if test is not None and test(payload):
-            return ()
+        return test is not None and test(payload)
+
+    def _check(self, name: str, formats: str, payload: Payload, seconds: float, until: float) -> tuple[Violation, ...]:
+        if self._steady() > until:
+            return (Violation("", f"{NOT_IN_TIME}: others took {PATIENCE:g} s; replay it, and it is checked again"),)
         try:
-            errors = list(islice(self._validators[name, formats].iter_errors(payload), MAX_VIOLATIONS))
+            with within(seconds, self._worked):
+                errors = list(islice(self._validators[name, formats].iter_errors(payload), MAX_VIOLATIONS))
+        except NotInTime as error:
+            return (Violation("", line(f"{NOT_IN_TIME} against {name}: {error}; make its schema simpler")),)
         except Exception as error:
             return (Violation("", line(f"cannot be checked against {name}: {error}")),)
         errors.sort(key=lambda error: list(error.absolute_path))
@@ -117,7 +171,7 @@ def _schema(content: bytes) -> Any:
     Raises Malformed and SchemaError.
     """
     schema = parse(content, "the file")
-    Draft202012Validator.check_schema(schema)
+    Draft202012Validator.check_schema(schema, FORMATS)
     return schema
 
 
@@ -140,18 +194,20 @@ def _check_ids(resources: Mapping[Path, Resource[Any]]) -> None:
             raise ConfigError(str(path), f"$id {resource.id()!r} already names {owner}")
 
 
-def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) -> None:
+def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) -> list[str]:
     """Raise ConfigError unless every reference that can be reached from a file leads to a schema in the folder.
 
-    `checked` has the `id()` of what is known to be one.
+    `checked` has the `id()` of what is known to be one. Returns the patterns that go back.
     """
     seen: set[int] = set()
+    found: list[str] = []
     ahead = [(registry[path.as_uri()].contents, registry.resolver(path.as_uri()))]
     while ahead:
         schema, resolver = ahead.pop()
         if not isinstance(schema, dict) or id(schema) in seen:
             continue
         seen.add(id(schema))
+        found += _going_back(path, [schema])
         resource = DRAFT202012.create_resource(schema)
         resolver = resolver.in_subresource(resource)
         ahead += [(each.contents, resolver) for each in resource.subresources()]
@@ -159,12 +215,36 @@ def _check_references(path: Path, registry: Registry[Any], checked: Set[int]) ->
             try:
                 target = resolver.lookup(reference)
                 if id(target.contents) not in checked:
-                    Draft202012Validator.check_schema(target.contents)
+                    Draft202012Validator.check_schema(target.contents, FORMATS)
             except (Unresolvable, LookupError, TypeError, ValueError):
                 raise ConfigError(str(path), f"$ref {reference!r} names nothing in the folder of schemas") from None
             except SchemaError:
                 raise ConfigError(str(path), f"$ref {reference!r} names something that is not a schema") from None
             ahead.append((target.contents, target.resolver))
+    return found
+
+
+_GOES_BACK = (
+    "goes back and forth in a text (lookaround, references to groups), so it is run with a limit: an event with a text "
+    f'that needs more is quarantined as "{NOT_IN_TIME}", and no quick test recognises the others'
+)
+
+
+def _going_back(path: Path, schemas: Iterable[Any]) -> list[str]:
+    """Return the patterns that go back, of these schemas but not of those in them.
+
+    Raises ConfigError if one cannot be run at all.
+    """
+    found = [schema for schema in schemas if isinstance(schema, dict)]
+    texts = [text for schema in found for text in schema.get("patternProperties", {})]
+    texts += [schema["pattern"] for schema in found if "pattern" in schema]
+    for text in texts:
+        try:
+            pattern(text)
+        except ValueError:
+            problem = "cannot be run: patterns are those of ECMA-262, and not larger than 16 MiB when compiled"
+            raise ConfigError(str(path), f"the pattern {line(text)!r} {problem}") from None
+    return [text for text in texts if pattern(text).size == inf]
 
 
 def pointer(path: Iterable[str | int]) -> str:

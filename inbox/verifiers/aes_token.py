@@ -23,6 +23,9 @@ Scheme = Literal["01", "02"]
 
 FURTHER_HEADERS = ("x-token", "authorization")
 BLOCK = 16
+MAX_TOKEN = 8192
+"""Characters; more are not decrypted under every secret and rule."""
+
 _RULES = ("prefix", "zero", "key")
 _FIXED_IV = re.compile(r"[0-9a-fA-F]{32}")
 _DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:Z|[+-]\d\d(?::?\d\d)?)")
@@ -123,6 +126,8 @@ class AesToken:
             refuse("forbidden", "the token is of scheme 03, which is not encrypted and proves nothing")
         if scheme.decode() not in self.schemes:
             refuse("forbidden", f"the token is of scheme {scheme.decode()}; schemes allows {', '.join(self.schemes)}")
+        if len(text) > MAX_TOKEN:
+            refuse("malformed", f"the token in the header {name} has {len(text)} characters, more than {MAX_TOKEN}")
         try:
             data = _base64(text)
         except ValueError:

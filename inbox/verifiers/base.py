@@ -4,7 +4,7 @@
 """
 
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NoReturn, Protocol
 
 from inbox.errors import NotAuthentic
@@ -12,6 +12,9 @@ from inbox.models import REDACTED, Request, Secret, Verified
 
 MAX_TOLERANCE = 30 * 86400
 """Seconds."""
+
+MAX_SIGNATURES = 16
+"""Signatures of one request that are examined, so that a stranger cannot make us work."""
 
 
 class Verifier(Protocol):
@@ -49,8 +52,13 @@ def compare(given: bytes, expected: bytes) -> bool:
     return hmac.compare_digest(given, expected)
 
 
-def refuse(reason: str, diagnosis: str) -> NoReturn:
-    """Raise NotAuthentic."""
+def any_equal(given: Iterable[bytes], expected: Sequence[bytes]) -> bool:
+    """Tell whether one of the byte strings is among those that are expected."""
+    return any(compare(item, each) for item in given for each in expected)
+
+
+def refuse(reason: str, diagnosis: str | Callable[[], str]) -> NoReturn:
+    """Raise NotAuthentic; a function finds the diagnosis when it is asked for."""
     raise NotAuthentic(reason, diagnosis)
 
 

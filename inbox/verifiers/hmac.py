@@ -9,10 +9,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from inbox.models import Request, Secret, Verified, header_name
-from inbox.verifiers.base import check_tolerance, compare, header_bytes, refuse, timestamp
+from inbox.verifiers.base import MAX_SIGNATURES, any_equal, check_tolerance, header_bytes, refuse, timestamp
 
 Digest = Literal["sha1", "sha256", "sha384", "sha512"]
 Encoding = Literal["hex", "base64"]
@@ -25,6 +26,9 @@ _NESTED = 20
 
 _SIZES: Mapping[Digest, int] = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 """Bytes of a signature."""
+
+_ITEMS = 64
+"""Items of a list of signatures that are read; of those, MAX_SIGNATURES are signatures that are examined."""
 
 _BESIDE = 1024
 """Bytes; in so many at the end of the body that is next to the timestamp could be an id."""
@@ -69,12 +73,12 @@ class Hmac:
         content = self._content(request, stamp)
         for index, secret in enumerate(secrets):
             expected = self._digest(secret, content)
-            if any(compare(given, expected) for given in signatures):
+            if any_equal(signatures, [expected]):
                 if "{timestamp}" in self.signed:
                     timestamp(stamp, at, self.tolerance, "the signed timestamp")
                 self._check_boundary(request)
                 return Verified("hmac", index, whole=True)
-        refuse("mismatch", self._diagnose(request, secrets, stamp, signatures))
+        refuse("mismatch", partial(self._diagnose, request, secrets, stamp, signatures))
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with signature, timestamp and id headers."""
@@ -121,9 +125,9 @@ class Hmac:
         stamp = b""
         items = [value]
         if self.list_keys:
-            pairs = [item.strip().partition(b"=") for item in value.split(b",")]
+            pairs = [item.strip().partition(b"=") for item in value.split(b",", _ITEMS)[:_ITEMS]]
             stamp = next((text for key, _, text in pairs if key == self.list_keys[0].encode()), b"")
-            items = [text for key, _, text in pairs if key == self.list_keys[1].encode()]
+            items = [text for key, _, text in pairs if key == self.list_keys[1].encode()][:MAX_SIGNATURES]
         if self.timestamp_header and "{timestamp}" in self.signed:
             stamp = header_bytes(request, self.timestamp_header)
         if "{timestamp}" in self.signed and not stamp:
@@ -205,13 +209,12 @@ class Hmac:
         """Try the usual mistakes: what would have matched tells the owner what went wrong on the way."""
         for body, cause in rewritten(request.body):
             content = self._content(request.replace(body=body), stamp)
-            if any(compare(item, self._digest(secret, content)) for secret in secrets for item in given):
+            if any_equal(given, [self._digest(secret, content) for secret in secrets]):
                 return f"the signature fits the body {cause}: something between sender and inbox changed it"
-        for secret in secrets:
-            content = self._content(request, stamp)
-            value = secret.reveal().strip()
-            if any(compare(item, hmac.digest(value, content, self.digest)) for item in given):
-                return "the signature fits the secret without the white space around it: correct the secret"
+        content = self._content(request, stamp)
+        stripped = (secret.reveal().strip() for secret in secrets)
+        if any_equal(given, [hmac.digest(value, content, self.digest) for value in stripped]):
+            return "the signature fits the secret without the white space around it: correct the secret"
         return "the signature fits none of the configured secrets: wrong secret, or a body that was changed on the way"
 
 

@@ -18,5 +18,5 @@ def address(path: str) -> tuple[str, str] | None:
 
 def forwarded(addresses: str, proxies: int) -> str:
     """Return the address that the first of so many believed proxies saw, "" if fewer added theirs to the list."""
-    found = [address.strip() for address in addresses.split(",")]
-    return found[-proxies] if 0 < proxies <= len(found) else ""
+    found = addresses.rsplit(",", proxies)
+    return found[-proxies].strip() if 0 < proxies <= len(found) else ""

@@ -15,13 +15,14 @@ import structlog
 
 from inbox.config import ServerSettings
 from inbox.errors import InboxError
-from inbox.ingest import Answer, Flow, ReadBody, Receiver
-from inbox.models import NewEvent, Refusal, Request, Stored
+from inbox.ingest import Answer, Aside, Flow, ReadBody, Receiver
+from inbox.models import NewEvent, Refusal, Request
 from inbox.store.base import Inlet
 from inbox.web.address import address
 from inbox.web.answers import REQUEST_ID, Response, accepted, failed, refused
 from inbox.web.beside import Beside, Message, Receive, Scope, Send, headers_of, request_of, respond
 from inbox.web.body import Body
+from inbox.web.lane import Lane
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
 from inbox.web.patience import TICK, Patience
@@ -62,6 +63,7 @@ class Front:
         self._patience = Patience(server.body_timeout)
         self._beside = Beside(pages, server, room)
         self._threads = ThreadPoolExecutor(server.threads, "large")
+        self._lane = Lane()
         self._written: Mailbox | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,9 +141,9 @@ class Front:
         finally:
             stay.end()
 
-    def _put(self, item: NewEvent | Refusal) -> Awaitable[Stored | bool]:
+    def _put(self, item: NewEvent | Refusal | Aside) -> Awaitable[Any]:
         assert self._written is not None, "the server has not sent lifespan.startup"
-        return self._written.expect(self._inlet.submit, item)
+        return self._written.expect(self._lane.submit if isinstance(item, Aside) else self._inlet.submit, item)
 
     async def _in_thread(self, step: Callable[[], Any]) -> Any:
         """Take a step in a thread; the first after the body never ends the flow, for it asks for the store."""

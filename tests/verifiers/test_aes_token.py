@@ -155,6 +155,13 @@ def test_other_than_base64_is_malformed(text: str) -> None:
     assert "not base64" in refused.diagnosis
 
 
+def test_token_that_is_far_too_long_is_not_decrypted() -> None:
+    """Under each secret and rule that would cost as much again; a long session still fits."""
+    refused = refusal(written(bytes(16 * 600)))
+    assert ("malformed", True) == (refused.reason, "more than 8192" in refused.diagnosis)
+    assert "mismatch" == refusal(written(bytes(16 * 300))).reason
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 63])
 def test_broken_blocks_are_malformed(size: int) -> None:
     """A token that is not whole blocks was cut off."""

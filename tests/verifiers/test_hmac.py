@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from inbox.errors import NotAuthentic
 from inbox.models import Request, Secret
+from inbox.verifiers.base import MAX_SIGNATURES
 from inbox.verifiers.hmac import Encoding, Hmac, LenientHmac, rewritten
 from tests.providers.checklist import VECTORS, recorded
 
@@ -368,3 +369,68 @@ def test_hostile_headers_raise_nothing_else(value: str, stamp: str, body: bytes)
     for verifier in (GITHUB, STRIPE, SHOPIFY, ROOMZ, BREAKCOLD, WITH_ID, LenientHmac(header="X-Signature")):
         headers = {verifier.header: value, "X-Webhook-Timestamp": stamp, "X-Id": stamp}
         assert refusal(verifier, Request(body=body).with_headers(headers)).diagnosis
+
+
+# --- how much work a stranger can ask for -----------------------------------------------------------------------------
+
+
+def listed(*signatures: str, body: bytes = b"{}") -> Request:
+    """Return a request with these signatures under `v1`."""
+    items = ",".join(["t=0", *(f"v1={signature}" for signature in signatures)])
+    return Request(body=body).with_headers({"Stripe-Signature": items})
+
+
+def signed_by(secret: Secret, body: bytes = b"{}") -> str:
+    """Return the signature that is right."""
+    return hmac.new(secret.reveal(), b"0." + body, hashlib.sha256).hexdigest()
+
+
+WRONG = "00" * 32
+
+
+def test_sixteen_signatures_are_examined() -> None:
+    """The sixteenth counts, the seventeenth does not."""
+    right = signed_by(KEY)
+    assert STRIPE.verify(listed(*[WRONG] * (MAX_SIGNATURES - 1), right), [KEY], at=0.0)
+    assert "mismatch" == refusal(STRIPE, listed(*[WRONG] * MAX_SIGNATURES, right)).reason
+
+
+def test_long_list_is_not_read_to_its_end() -> None:
+    """However much of something else stands in front of a signature."""
+    filler = ",".join(["x=1"] * 100_000)
+    value = listed(signed_by(KEY)).header("Stripe-Signature")
+    far = Request(body=b"{}").with_headers({"Stripe-Signature": f"{filler},{value}"})
+    near = Request(body=b"{}").with_headers({"Stripe-Signature": f"{value},{filler}"})
+    assert "missing" == refusal(STRIPE, far).reason
+    assert STRIPE.verify(near, [KEY], at=0.0)
+
+
+@pytest.mark.parametrize("number", [1, 900])
+def test_each_digest_is_computed_once(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As many as there are secrets and ways to write the body, however many signatures came with it."""
+    made: list[tuple[bytes, bytes]] = []
+    digest = Hmac._digest
+
+    def spy(self: Hmac, secret: Secret, content: bytes) -> bytes:
+        made.append((secret.reveal(), content))
+        return digest(self, secret, content)
+
+    monkeypatch.setattr(Hmac, "_digest", spy)
+    secrets = [Secret("one"), Secret("two")]
+    body = json.dumps({"list": list(range(3000))}).encode()
+    with pytest.raises(NotAuthentic) as caught:
+        STRIPE.verify(listed(*[WRONG] * number, body=body), secrets, at=0.0)
+    assert 2 == len(made)
+    assert not caught.value.is_settled
+    assert caught.value.diagnosis.startswith("the signature fits none of the configured secrets")
+    assert 2 + 2 * len(list(rewritten(body))) == len(made)
+    assert caught.value.is_settled
+    assert str(caught.value) == caught.value.diagnosis
+    assert 2 + 2 * len(list(rewritten(body))) == len(made)
+
+
+def test_diagnosis_can_be_forestalled() -> None:
+    """What was settled is not looked for any more."""
+    found = refusal(STRIPE, listed(WRONG))
+    found.settle("enough")
+    assert ("enough", "enough", True) == (found.diagnosis, str(found), found.is_settled)

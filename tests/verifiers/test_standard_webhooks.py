@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from inbox.errors import NotAuthentic
 from inbox.models import Request, Secret, Verified
-from inbox.verifiers.standard_webhooks import MAX_SIGNATURES, StandardWebhooks
+from inbox.verifiers import standard_webhooks
+from inbox.verifiers.base import MAX_SIGNATURES
+from inbox.verifiers.standard_webhooks import MAX_ASYMMETRIC, StandardWebhooks
 from tests.providers.checklist import VECTORS, recorded
 
 V1 = VECTORS["standard-webhooks-1"]
@@ -141,6 +143,19 @@ def test_long_list_is_cut() -> None:
     """A stranger cannot make us check any number of signatures."""
     assert verify(with_signature(f"v1,{OTHER} " * (MAX_SIGNATURES - 1) + VALID))
     assert refusal(with_signature(f"v1,{OTHER} " * MAX_SIGNATURES + VALID)).reason == "mismatch"
+
+
+def test_each_key_makes_one_digest_and_few_asymmetric_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signatures there are: the one is made once per key, of the others the first few are checked."""
+    made: list[str] = []
+    digest, check = standard_webhooks._hmac, standard_webhooks._signed
+    monkeypatch.setattr(standard_webhooks, "_hmac", lambda *given: made.append("v1") or digest(*given))
+    monkeypatch.setattr(standard_webhooks, "_signed", lambda *given: made.append("v1a") or check(*given))
+    wrong = base64.b64encode(bytes(64)).decode()
+    items = " ".join([f"v1,{OTHER}"] * 8 + [f"v1a,{wrong}"] * 900)
+    with pytest.raises(NotAuthentic):
+        verify(with_signature(items), SECRET, SECRET, PUBLIC)
+    assert ["v1"] * 2 + ["v1a"] * MAX_ASYMMETRIC == made
 
 
 def test_v1_signature_does_not_count_as_v1a() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from inbox.config import ServerSettings
-from inbox.models import Request
+from inbox.models import Request, Verified
+from inbox.providers.base import Provider
 from inbox.store.sqlite.inlet import _row
 from inbox.testing import SECRET, Inbox
 from inbox.web.body import FORGOTTEN
@@ -290,14 +291,13 @@ def test_request_that_is_cancelled_leaves_the_room(inbox: Inbox) -> None:
 def test_large_body_is_read_in_a_thread(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its verification keeps nobody else waiting; a small one is not worth the way there."""
     seen: list[tuple[int, bool]] = []
-    receiver = inbox.runtime.receiver
-    event = receiver.event
+    verify = Provider.verify
 
-    def spy(name: str, source: Any, request: Request, at: float) -> Any:
+    def spy(source: Provider, request: Request, *, at: float) -> Verified:
         seen.append((len(request.body) > LARGE, threading.current_thread() is threading.main_thread()))
-        return event(name, source, request, at)
+        return verify(source, request, at=at)
 
-    monkeypatch.setattr(receiver, "event", spy)
+    monkeypatch.setattr(Provider, "verify", spy)
     for key, text in (("a", ""), ("b", "x" * LARGE)):
         assert (200, "accepted") == told_of(by_front(Site(inbox), genuine(inbox, key, more=text)))
     assert [(False, True), (True, False)] == seen
