@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
-from inbox.store.sqlite import counts
+from inbox.store.sqlite import counts, elapsed
 from inbox.store.sqlite.connection import Connection
 from inbox.store.watch import Alive, Looked, Roles
 from inbox.timings import Counts
@@ -113,6 +113,7 @@ class SqliteWatch:
             (row,) = self._connection.rows(_LOOK, {"at": at, "steady": steady})
             pages = {name: int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in _PAGES}
             handlers = self._connection.rows("SELECT name FROM handlers WHERE NOT removed")
+            passed = elapsed.passed(self._connection.database.conn)
             processes = self._connection.rows("SELECT role, since, steady FROM processes WHERE role <> 'alarms'")
         since = [row[name] for name in _OLDEST if row[name] is not None]
         return Looked(
@@ -123,6 +124,7 @@ class SqliteWatch:
             disk_free=self._disk_free(),
             handlers=frozenset(row["name"] for row in handlers),
             processes={row["role"]: Alive(_age(steady, row["steady"]), row["since"]) for row in processes},
+            passed=passed,
         )
 
     def turn(self, steady: float, every: float) -> bool:
