@@ -49,7 +49,7 @@ class Passed:
     absent        whether the gap arose while nothing looked
     settled       seconds for which the clocks have gone in step since the gap arose
     jumped_at     the known time of the last jump, None if that is long ago
-    jump          seconds of the last jump
+    jump          seconds of the last jump, from which the gap must not move away while it settles
     """
 
     known: float
@@ -107,7 +107,7 @@ def look(before: Passed, clocks: Clocks) -> Look:
     if _believed(before, clocks, gap, absent=absent):
         return _believing(before, clocks, known, gap, absent=absent)
     clocks = clocks._replace(synchronised=before.clocks.synchronised)
-    if not before.doubtful or seconds is None or abs(gap - before.gap) > STEP:
+    if not before.doubtful or seconds is None or abs(gap - before.jump) > STEP:
         since = before.jumped_at if before.doubtful else known
         return Look(Passed(known, clocks, gap, absent, 0.0, since, gap), "jumped")
     settled = before.settled + seconds

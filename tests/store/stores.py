@@ -22,6 +22,7 @@ from inbox.store.access import Access
 from inbox.store.acting import Acting, ActionKind, NewAction, Step
 from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
+from inbox.store.elapsed import Timekeeping
 from inbox.store.finding import Finding, Indexing
 from inbox.store.keeping import Keeping
 from inbox.store.sqlite import (
@@ -33,6 +34,7 @@ from inbox.store.sqlite import (
     open_indexing,
     open_inlet,
     open_keeping,
+    open_timekeeping,
     open_watch,
     open_work,
 )
@@ -41,7 +43,7 @@ from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing, Timekeeping)
 
 
 class SqliteStore:
@@ -52,7 +54,7 @@ class SqliteStore:
         self.path = folder / "inbox.db"
         self.patience = patience
         self._opened: list[
-            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing
+            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing | Timekeeping
         ] = []
 
     @cached_property
@@ -94,6 +96,14 @@ class SqliteStore:
     @cached_property
     def alarms(self) -> AlarmBook:
         return self._closing(open_alarms(self.path, patience=self.patience))
+
+    @cached_property
+    def timekeeping(self) -> Timekeeping:
+        return self.open_timekeeping()
+
+    def open_timekeeping(self) -> Timekeeping:
+        """Return a further timekeeping on the same data."""
+        return self._closing(open_timekeeping(self.path, patience=self.patience))
 
     def open_watch(self) -> Watch:
         """Return a further watch on the same data."""
