@@ -133,16 +133,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits.
-
-    `passed` is the known time now (see `elapsed`): what has expired by then makes room.
-    """
+    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits."""
 
     request: Request
     expires_at: float
     max_requests: int
     max_bytes: int
-    passed: float = float("-inf")
+    passed: float = float("-inf")  # the known time now (see `elapsed`): what has expired by then makes room
 
 
 @dataclass(frozen=True, slots=True)
