@@ -22,6 +22,7 @@ class Runner:
 
     read   turns (source name, request) into the payload; raises Malformed
     holds  tells whether (delivery id, token) still holds the delivery
+    age    tells for how many seconds a delivery surely exists, which may be less than the time of day makes of it
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Runner:
         *,
         read: Callable[[str, Request], Payload],
         holds: Callable[[int, str], bool],
+        age: Callable[[Claimed], float],
         clock: Callable[[], float],
         max_crashes: int = 3,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -39,6 +41,7 @@ class Runner:
         self._guard = guard
         self._read = read
         self._holds = holds
+        self._age = age
         self._clock = clock
         self._max_crashes = max_crashes
         self._jitter = jitter
@@ -98,6 +101,6 @@ class Runner:
         if after is None:
             after = self._jitter(0.0, min(mark.max_backoff, mark.backoff * 2.0 ** min(tried - 1, 60)))
         due_at = now + max(0.0, after)
-        if tried >= mark.attempts or due_at > claimed.created_at + mark.max_age:
+        if tried >= mark.attempts or self._age(claimed) + max(0.0, after) > mark.max_age:
             return Outcome("dead", end.result, error=text)
         return Outcome("retrying", end.result, due_at=due_at, error=text)

@@ -62,6 +62,7 @@ class Dispatcher:
 
     lease     seconds for which a claim holds without a heartbeat
     steady    seconds on the clock of the leases, which nobody sets (see `Work`)
+    passed    Unix seconds as far as time has surely passed, None while that is in doubt
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class Dispatcher:
         lease: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
         errands: Errands | None = None,
+        passed: Callable[[], float | None] | None = None,
     ) -> None:
+        self._passed = clock if passed is None else passed
         self._errands = errands
         self._registry = registry
         self._work = work
@@ -149,7 +152,7 @@ class Dispatcher:
             log.info("sweep.found", unrouted=unrouted, waiting=len(waiting))
         if self._errands is not None and self._errands.left():
             self._queue.wake()
-        self._expire(now)
+        self._expire()
         return unrouted + len(waiting)
 
     def close(self) -> None:
@@ -214,10 +217,11 @@ class Dispatcher:
         if pauses:
             log.warning("clock.set_back", deliveries=pauses, then="their pauses begin again")
 
-    def _expire(self, now: float) -> None:
-        """Forget what was held long enough; a store that is full or locked keeps nobody from working."""
+    def _expire(self) -> None:
+        """Forget what was held long enough, unless the clock is in doubt; a store that is full or locked is no harm."""
         try:
-            forgotten = self._work.expire(now)
+            passed = self._passed()
+            forgotten = 0 if passed is None else self._work.expire(passed)
         except StoreUnavailable as error:
             log.warning("held.not_expired", error=str(error), then="the next sweep tries again")
             return

@@ -30,6 +30,7 @@ from inbox.identity import content_digest, printable, request_id
 from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
+from inbox.timekeeper import Timekeeper
 from inbox.validation import NOT_IN_TIME, Schemas, parse
 
 log = structlog.get_logger("inbox.ingest")
@@ -84,6 +85,7 @@ class Receiver:
         inlet: Inlet,
         wake: Callable[[int], None],
         clock: Callable[[], float],
+        timekeeper: Timekeeper,
     ) -> None:
         self._sources = sources
         self._schemas = schemas
@@ -91,6 +93,7 @@ class Receiver:
         self._wake = wake
         self._clock = clock
         self._diagnoses = Diagnoses()
+        self._timekeeper = timekeeper
 
     def flow(self, name: str, request: Request) -> Flow:
         """Take a request, whose body is not there yet, for the source `name`: the whole way, step by step.
@@ -212,7 +215,7 @@ class Receiver:
             content_digest=digest,
             verified_by=str(verified),
             violations=violations,
-            dedupe_since=at - source.dedupe_for if source.dedupe_for else None,
+            dedupe_since=self._timekeeper.day(at) - source.dedupe_for if source.dedupe_for else None,
             bound=source.binds(redacted, payload, verified),
             subject=source.subject_of(redacted, payload),
             secret=verified.secret,
@@ -263,16 +266,16 @@ class Receiver:
             remote=printable(request.remote, 100),
             headers=bounded_headers(visible.headers),
             size=len(request.body),
-            held=_held(source, request, refused, at),
+            held=self._held(source, request, refused, at),
             request_id=request.id,
         )
 
-
-def _held(source: Provider | None, request: Request, refused: Refused, at: float) -> Held | None:
-    """Return the request as it is to be kept, if the source keeps what is not authentic."""
-    if source is None or source.on_unverified != "hold" or not isinstance(refused, NotAuthentic):
-        return None
-    return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes)
+    def _held(self, source: Provider | None, request: Request, refused: Refused, at: float) -> Held | None:
+        """Return the request as it is to be kept, if the source keeps what is not authentic."""
+        if source is None or source.on_unverified != "hold" or not isinstance(refused, NotAuthentic):
+            return None
+        passed = self._timekeeper.now()
+        return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes, passed)
 
 
 def payload_of(source: Provider, request: Request) -> Payload:

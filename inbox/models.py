@@ -139,6 +139,7 @@ class Held:
     expires_at: float
     max_requests: int
     max_bytes: int
+    passed: float = float("-inf")  # the known time now (see `elapsed`): what has expired by then makes room
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ ROLL_EVERY = 12
 class Pulse:
     """Of one process. `watch` opens the store when the first beat is due; `minutely` is run in another thread.
 
+    `look` looks at the clocks with each beat, and returns the known time, by which old counts are forgotten.
+
     Under any server: `start` is cheap, begins once per process, and again in a forked one, where threads do not live.
     """
 
@@ -38,6 +40,7 @@ class Pulse:
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],
+        look: Callable[[], float] | None = None,
         minutely: Callable[[], object] | None = None,
         interval: float = INTERVAL,
     ) -> None:
@@ -46,6 +49,7 @@ class Pulse:
         self._timings = timings
         self._clock = clock
         self._steady = steady
+        self._look = clock if look is None else look
         self._minutely = minutely
         self._interval = interval
         self._pid = 0
@@ -81,9 +85,10 @@ class Pulse:
         """Give a sign of life and store what was measured; a store that is locked or full is tried again next time."""
         try:
             self.flush()
+            known = self._look()
             self._watch().beat(self._role, self._clock(), self._steady())
             if self._beats % ROLL_EVERY == 0:
-                self._watch().roll(self._clock())
+                self._watch().roll(known)
             self._beats += 1
         except StoreError as error:
             if not self._failing:

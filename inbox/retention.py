@@ -1,7 +1,7 @@
 """Settings → what may be deleted, and deleting it in small steps that leave the store to the others in between.
 
-Nothing goes unless a setting says so, and never what waits, runs, or is kept with `inbox keep`. Decides what and how
-fast; `inbox.store.keeping` finds and deletes.
+Nothing goes unless a setting says so, and never what waits, runs, or is kept with `inbox keep`. While the clock is in
+doubt (`inbox.timekeeper`) nothing goes for its age. Decides what and how fast; `inbox.store.keeping` finds and deletes.
 """
 
 from collections import defaultdict
@@ -73,7 +73,11 @@ class _Task:
 
 
 class Pruner:
-    """Prunes a store by the settings of its sources."""
+    """Prunes a store by the settings of its sources.
+
+    passed  Unix seconds as far as time has surely passed, None while that is in doubt: then nothing goes for its age
+    clock   the time of day, only to write down when something went
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Pruner:
         defaults: RetentionSettings,
         sources: Mapping[str, Provider],
         *,
+        passed: Callable[[], float | None],
         clock: Callable[[], float],
         steady: Callable[[], float],
         pause: Callable[[float], object],
@@ -88,6 +93,7 @@ class Pruner:
         self._store = store
         self._defaults = defaults
         self._sources = sources
+        self._passed = passed
         self._clock = clock
         self._steady = steady
         self._pause = pause
@@ -105,7 +111,7 @@ class Pruner:
     def plan(self) -> Iterator[Pruned]:
         """Yield what would go now, changing nothing. What goes only after something else is not counted yet."""
         counted: dict[tuple[Kind, str], set[int]] = defaultdict(set)
-        for task in self._tasks(self._clock()):
+        for task in self._tasks(self._passed()):
             pages, there = list(self._pages(task, {})), counted[task.what.kind, task.what.source]
             may = {id: size for ids, _ in pages for id, size in ids if id not in there}
             there.update(may)
@@ -115,7 +121,7 @@ class Pruner:
     def run(self, seconds: float | None = None) -> Iterator[Pruned]:
         """Let go what may, and yield how much that was; ends early after about so many seconds."""
         end = float("inf") if seconds is None else self._steady() + seconds
-        for task in self._tasks(self._clock()):
+        for task in self._tasks(self._passed()):
             done = Pruned(task.what.source, task.what.kind, task.by)
             for may, kept in self._pages(task, self._seen):
                 done = replace(done, kept=done.kept + kept)
@@ -180,11 +186,11 @@ class Pruner:
             if excess is None:
                 seen[place] = begun  # the page before this one: here some may be too young only today
 
-    def _tasks(self, now: float) -> list[_Task]:
+    def _tasks(self, now: float | None) -> list[_Task]:
         names = [*self._sources, *(name for name in self._store.sources() if name not in self._sources)]
         return [task for name in names for task in self._tasks_of(name, now)]
 
-    def _tasks_of(self, name: str, now: float) -> Iterator[_Task]:
+    def _tasks_of(self, name: str, now: float | None) -> Iterator[_Task]:
         """Yield what may go of a source, in the order in which it goes."""
         statuses = tuple(s for s in EVENT_STATUSES if s not in (*_WORKED_ON, *self._defaults.keep_statuses))
         keep = {kind: self._setting(name, f"keep_{kind}") for kind in ("attempts", "events", "keys", "refusals")}
@@ -197,7 +203,7 @@ class Pruner:
             "refusals": keep["refusals"],
         }
         for kind, age in ages.items():
-            if age:
+            if age and now is not None:
                 yield _Task(What(kind, name, now - age, statuses))
             if kind == "bodies" and (limit := self._setting(name, "keep_body_bytes")):
                 yield _Task(What(kind, name, float("inf"), statuses), "size", int(limit))

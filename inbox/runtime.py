@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from inbox.config import Settings, SourceSettings, load, locate
+from inbox.elapsed import Clocks
 from inbox.errors import ConfigError, Malformed
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
@@ -52,10 +53,18 @@ class Runtime(Stores):
     loads handlers, the worker never opens the receiver's side of the store.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock = time.time, steady: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock = time.time,
+        steady: Clock = time.monotonic,
+        clocks: Callable[[], Clocks] | None = None,
+    ) -> None:
         super().__init__(settings)
         self.clock = clock
         self.steady = steady
+        self._clocks = clocks
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -110,8 +119,9 @@ class Runtime(Stores):
         """Return what deletes what may go."""
         from inbox.retention import Pruner
 
-        clocks = {"clock": self.clock, "steady": time.monotonic}
-        return Pruner(self.pruning, self.settings.retention, self.sources, **clocks, pause=time.sleep)
+        clocks, passed = {"clock": self.clock, "steady": time.monotonic}, self.watching.timekeeper.certain
+        retention = self.settings.retention
+        return Pruner(self.pruning, retention, self.sources, passed=passed, **clocks, pause=time.sleep)
 
     def prune(self) -> None:
         """Delete for less than a minute what may go, beside the work of this process, unless that goes on already."""
@@ -134,7 +144,8 @@ class Runtime(Stores):
 
         sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
         sealer = lambda: self.sealer  # noqa: E731 – beside the other two
-        return Watching(self.settings, sources, probe, clock=self.clock, steady=self.steady, sealer=sealer)
+        clocks = {"clock": self.clock, "steady": self.steady}
+        return Watching(self.settings, sources, probe, **clocks, clocks=self._clocks, sealer=sealer)
 
     @Once
     def queue(self) -> "Queue":
@@ -151,7 +162,8 @@ class Runtime(Stores):
         from inbox.ingest import Receiver
 
         _ = self.presence
-        return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock)
+        timekeeper = self.watching.timekeeper.begun()
+        return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock, timekeeper)
 
     @Once
     def wakes(self) -> Wakes:
@@ -202,6 +214,7 @@ class Runtime(Stores):
     def load(self) -> None:
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
         _ = self.presence
+        self.watching.timekeeper.begun()
         handlers = self.dispatcher.handlers
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None
@@ -233,6 +246,7 @@ class Runtime(Stores):
             guard,
             read=self.read,
             holds=lambda delivery, token: work.holds(delivery, token, self.steady()),
+            age=lambda claimed: self.watching.timekeeper.age(claimed.id, claimed.created_at),
             clock=self.clock,
             max_crashes=worker.max_crashes,
         )
@@ -242,6 +256,7 @@ class Runtime(Stores):
             steady=self.steady,
             lease=worker.lease,
             errands=self.performer,
+            passed=self.watching.timekeeper.certain,
         )
 
     @Once

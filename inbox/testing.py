@@ -21,6 +21,7 @@ from inbox.cli.send import signed
 from inbox.config import InboxSettings, Settings, SourceSettings
 from inbox.delivery import Dispatcher
 from inbox.desk import actions
+from inbox.elapsed import Clocks
 from inbox.identity import content_digest
 from inbox.ingest import Answer, payload_of, redact_headers
 from inbox.models import Event, Payload, Request, Secret, utc
@@ -83,6 +84,10 @@ class Clock:
         """Return the time on a clock that nobody sets."""
         return self.now - self.jumped
 
+    def clocks(self) -> Clocks:
+        """Return both, as a machine has them that a time server keeps right."""
+        return Clocks(self.now, self.steady(), "test", True)
+
     def __call__(self) -> float:
         """Return Unix seconds."""
         return self.now
@@ -120,7 +125,7 @@ class Inbox:
         chosen = {name: {"provider": name} for name in _READY} if sources is None else sources
         settings = Settings(folder, places, sources={name: _source(name, table) for name, table in chosen.items()})
         lay_database(settings.database)
-        self.runtime = _Runtime(settings, clock=self.clock, steady=self.clock.steady)
+        self.runtime = _Runtime(settings, clock=self.clock, steady=self.clock.steady, clocks=self.clock.clocks)
         self.queue = self.runtime.queue = ManualQueue(self.clock)
         self.runtime.wakes = self.queue.event
         self._dispatcher: Dispatcher | None = None

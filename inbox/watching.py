@@ -3,18 +3,22 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from inbox import clocks as machine
 from inbox.alarms.watchman import EVERY, LATER, Watchman
 from inbox.config import Settings
+from inbox.elapsed import Clocks
 from inbox.lookout import Limits, Lookout
 from inbox.parts import Once, Parts
 from inbox.providers.base import Provider
 from inbox.pulse import Pulse
 from inbox.store import sqlite
 from inbox.store.alarms import AlarmBook
+from inbox.store.elapsed import Timekeeping
 from inbox.store.ledger import Ledger
 from inbox.store.sqlite.seal import UNSEALED
 from inbox.store.views import Views
 from inbox.store.watch import Roles, Watch
+from inbox.timekeeper import Timekeeper
 from inbox.timings import Timings
 
 
@@ -29,12 +33,14 @@ class Watching(Parts):
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],
+        clocks: Callable[[], Clocks] | None,
         sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.clock = clock
         self.steady = steady
+        self._clocks = clocks
         self._sources = sources
         self._sealer = sealer
         self._probe = probe
@@ -44,6 +50,19 @@ class Watching(Parts):
     def watch(self) -> Watch:
         """Return the side of the store of those who look after the inbox."""
         return sqlite.open_watch(self.settings.database)
+
+    @Once
+    def timekeeping(self) -> Timekeeping:
+        """Return the side of the store that keeps how much time has passed."""
+        return sqlite.open_timekeeping(self.settings.database)
+
+    @Once
+    def timekeeper(self) -> Timekeeper:
+        """Return what knows how much time has passed, by the clocks of this machine unless others were given."""
+        own = self._clocks
+        if own is None:
+            return Timekeeper(lambda: self.timekeeping, lambda: machine.look(self.clock()), machine.since_start)
+        return Timekeeper(lambda: self.timekeeping, own, lambda: own().steady)
 
     @Once
     def alarm_book(self) -> AlarmBook:
@@ -115,6 +134,7 @@ class Watching(Parts):
             self.timings,
             clock=self.clock,
             steady=self.steady,
+            look=lambda: self.timekeeper.look().known,
             minutely=partial(self.watchman.minutely, EVERY if role == "worker" else LATER),
         )
         self._pulses.append(made)
@@ -124,4 +144,4 @@ class Watching(Parts):
         """End the signs of life, and let go of the store."""
         for pulse in self._pulses:
             pulse.stop()
-        self.close_parts("watch", "alarm_book", "views")
+        self.close_parts("watch", "timekeeping", "alarm_book", "views")

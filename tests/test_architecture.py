@@ -157,8 +157,8 @@ def test_only_the_wiring_asks_the_clock() -> None:
 
 
 def test_files_are_small() -> None:
-    """At most 300 lines each."""
-    assert {} == {name(path): size for path in OURS if (size := len(path.read_text().splitlines())) > 300}
+    """At most 400 lines each."""
+    assert {} == {name(path): size for path in OURS if (size := len(path.read_text().splitlines())) > 400}
 
 
 def test_functions_are_small() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from inbox.errors import NotAuthentic
+from inbox.models import Request
 from inbox.testing import Inbox
 
 HOUR = 3600.0
@@ -154,3 +156,110 @@ def test_small_corrections_of_the_clock_change_nothing(inbox: Inbox, handlers: P
     inbox.sweep()
     assert before == delivery(inbox)["due_at"]
     assert "clock.set_back" not in [entry["event"] for entry in logs]
+
+
+DAY = 24 * HOUR
+WEEK_OLD = """
+from inbox import *
+@handles("roomz", max_age=7 * 86400)
+def one(event):
+    raise Retry(after=60)
+"""
+
+
+@pytest.mark.parametrize("jump", [40 * DAY, -40 * DAY])
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_delivery_is_not_given_up_for_its_age_because_the_clock_was_set(
+    inbox: Inbox, handlers: Path, jump: float, looked: bool
+) -> None:
+    """max_age counts the time that passed, also in the seconds before the jump is noticed; then it is used up."""
+    write(handlers, WEEK_OLD)
+    inbox.receive("roomz")
+    inbox.run()
+    inbox.set_clock(jump)
+    if looked:
+        inbox.runtime.watching.timekeeper.look()
+    for _ in range(3):
+        inbox.advance(61)
+        inbox.sweep()
+        inbox.run()
+    assert "retrying" == delivery(inbox)["status"]
+    inbox.set_clock(-jump)
+    inbox.sweep()
+    inbox.advance(8 * DAY)
+    inbox.sweep()
+    inbox.run()
+    assert ("dead", "retry") == (delivery(inbox)["status"], results(inbox)[-1])
+
+
+def test_a_delivery_made_by_a_clock_that_stood_in_the_past_is_not_too_old(inbox: Inbox, handlers: Path) -> None:
+    """As a machine without a battery makes it, before its clock is set."""
+    write(handlers, WEEK_OLD)
+    inbox.runtime.watching.timekeeper.look()
+    inbox.set_clock(-400 * DAY)
+    inbox.receive("roomz")
+    inbox.run()
+    inbox.runtime.watching.timekeeper.look()
+    inbox.set_clock(400 * DAY)
+    inbox.advance(61)
+    inbox.sweep()
+    inbox.run()
+    assert ("retrying", 2) == (delivery(inbox)["status"], len(results(inbox)))
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_copy_is_one_although_the_clock_was_set(tmp_path: Path, looked: bool) -> None:
+    """A captured request of a source with a window runs no second time while the clock is weeks ahead."""
+    sources = {"open": {"provider": "unsigned", "event_id": ["json:/id"], "dedupe_for": HOUR}}
+    with Inbox(tmp_path, sources=sources) as inbox:
+        request = inbox.signed("open", b'{"id": "one"}')
+        assert "accepted" == inbox.accept("open", request).status
+        inbox.set_clock(40 * DAY)
+        if looked:
+            inbox.runtime.watching.timekeeper.look()
+        assert "duplicate" == inbox.accept("open", request).status
+        inbox.set_clock(-40 * DAY)
+        assert "duplicate" == inbox.accept("open", request).status
+        inbox.advance(HOUR + 1)
+        assert "accepted" == inbox.accept("open", request).status
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_held_requests_stay_although_the_clock_was_set(tmp_path: Path, logs: list[Any], looked: bool) -> None:
+    """Neither the sweep nor the next request that is to be held takes their place."""
+    sources = {"roomz": {"provider": "roomz", "on_unverified": "hold", "hold_requests": 1, "secrets": ["other"]}}
+    with Inbox(tmp_path, sources=sources) as inbox:
+        wrong = Request(body=b"{}")
+
+        def refused() -> None:
+            with pytest.raises(NotAuthentic):
+                inbox.accept("roomz", wrong)
+
+        def there() -> list[int]:
+            return [row["id"] for row in inbox.runtime.archive.list_held("roomz")]
+
+        refused()
+        inbox.set_clock(40 * DAY)
+        if looked:
+            inbox.runtime.watching.timekeeper.look()
+        inbox.sweep()
+        refused()
+        assert ([1], 0) == (there(), [entry["event"] for entry in logs].count("held.expired"))
+        inbox.set_clock(-40 * DAY)
+        inbox.advance(7 * DAY + 1)
+        inbox.sweep()
+        assert [] == there()
+        refused()
+        assert [2] == there()
+
+
+def test_the_log_says_what_the_clock_did(inbox: Inbox, logs: list[Any]) -> None:
+    """Once each: what happened, by how much, and what follows."""
+    keeper = inbox.runtime.watching.timekeeper
+    for jump in (0.0, 40 * DAY, 0.0, -40 * DAY, 0.0):
+        inbox.set_clock(jump)
+        inbox.advance(60)
+        keeper.look()
+    said = [(entry["event"], entry["seconds"]) for entry in logs if entry["event"].startswith("clock.")]
+    assert [("clock.jumped", 40 * DAY), ("clock.returned", 40 * DAY)] == said
+    assert "nothing is deleted for its age" in next(e["then"] for e in logs if e["event"] == "clock.jumped")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inbox.alarm_settings import AlarmSettings
 from inbox.alarms.hysteresis import Reading
 from inbox.alarms.silence import Heard, ago, silent
+from inbox.elapsed import Passed
 from inbox.store.watch import Looked
 from inbox.timings import Counts, histogram
 
@@ -51,6 +52,7 @@ def readings(numbers: Numbers, settings: AlarmSettings) -> Iterator[Reading]:
     yield from _dead(numbers)
     yield _backlog(numbers.looked, settings.backlog_age)
     yield from _disk(numbers, settings.disk_headroom)
+    yield _clock(numbers.looked.passed)
     for role in ("receiver", "worker"):
         yield _process(role, numbers.looked, settings.process_gone)
 
@@ -115,6 +117,17 @@ def _disk(numbers: Numbers, headroom: int) -> Iterator[Reading]:
     if numbers.max_store_bytes:
         used = numbers.looked.store["used"] / numbers.max_store_bytes
         yield Reading("store", "", _above(used, 0.9, 0.8), f"the store holds {used:.0%} of max_store_bytes")
+
+
+def _clock(passed: Passed | None) -> Reading:
+    """Tell whether the clock is in doubt, or was in the last hour: a jump that is over may come again."""
+    if passed is None or passed.jumped_at is None:
+        return Reading("clock", "", False, "the clock goes in step with the time that passes")
+    jumped = f"the clock jumped {'ahead' if passed.jump > 0 else 'back'} by {ago(abs(passed.jump))}"
+    if not passed.doubtful:
+        return Reading("clock", "", True, f"{jumped} and is right again; nothing was deleted for it")
+    then = "nothing is deleted for its age now; set the clock right, or say that it is: `inbox clock`"
+    return Reading("clock", "", True, f"{jumped}; {then}")
 
 
 def _above(value: float, bad: float, good: float) -> bool | None:

@@ -15,6 +15,7 @@ TITLES = {
     "backlog": "work is waiting",
     "disk": "the disk is getting full",
     "store": "the store is getting full",
+    "clock": "the clock jumped",
     "process": "the {0} is not alive",
     "test": "test message",
 }

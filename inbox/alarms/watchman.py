@@ -31,8 +31,9 @@ ASK = 10.0
 AT_ONCE = 20
 """Messages per turn."""
 
-GIVE_UP = 3 * 86_400.0
 LONGEST_PAUSE = 3600.0
+GIVE_UP = 78
+"""Tries, after which three days have passed: the pauses double from a minute to an hour."""
 
 
 class Watchman:
@@ -110,8 +111,8 @@ class Watchman:
                 return
             self._ways[notice.way](message(change, self._place), now)
         except NotSent as error:
-            again_at = now + min(60.0 * 2.0 ** (notice.attempt - 1), LONGEST_PAUSE)
-            given_up = again_at > change.at + GIVE_UP
+            again_at = now + min(60.0 * 2.0 ** min(notice.attempt - 1, 6), LONGEST_PAUSE)
+            given_up = notice.attempt >= GIVE_UP
             then = "given up" if given_up else "trying again"
             log.error("alarm.not_sent", alarm=change.alarm, way=notice.way, error=str(error), then=then)
             book.told(notice.id, now, error=str(error), again_at=None if given_up else again_at)

@@ -19,6 +19,7 @@ _MODULES = {
     "check": "setup",
     "doctor": "doctor",
     "alarms": "alarms",
+    "clock": "clock",
     "run": "processes",
     "reload": "processes",
     "serve": "processes",

@@ -9,7 +9,7 @@ import click
 from inbox.cli.opened import opened
 from inbox.cli.replay import user
 from inbox.cli.tables import as_json, console, dump, instant, table
-from inbox.errors import ConfigError, NotFound, StoreUnavailable
+from inbox.errors import ConfigError, InTheWay, NotFound, StoreUnavailable
 from inbox.runtime import Runtime
 from inbox.store.sqlite import reseal as resealing
 from inbox.store.sqlite.erase import Erasure
@@ -36,11 +36,19 @@ def reseal(plain: bool, sweep: int | None) -> None:
         done = resealing.seal_plain(connection, sealer, runtime.subject_of, runtime.clock())
         click.echo(f"{_counted('rows', done)} rows were sealed")
     if sweep is not None:
-        before = runtime.clock() - timedelta(days=sweep).total_seconds()
+        before = _certain(runtime) - timedelta(days=sweep).total_seconds()
         click.echo(f"{resealing.sweep(connection, sealer, before)} data keys without a body were forgotten")
     click.echo(_needed(runtime))
     if not resealing.tidy(connection, sealer):
         raise StoreUnavailable(_LINGERS)
+
+
+def _certain(runtime: Runtime) -> float:
+    """Return the known time. Raises InTheWay while the clock is in doubt."""
+    passed = runtime.watching.timekeeper.certain()
+    if passed is None:
+        raise InTheWay("the clock is in doubt, so nothing is forgotten for its age: see `inbox clock`")
+    return passed
 
 
 def _counted(what: str, steps: Iterator[int]) -> int:

@@ -37,8 +37,8 @@ def diagnose(path: Path, wall: Clock, monotonic: Clock) -> list[Finding]:
             found += _guarded(contents.look(runtime, examined, wall()))
     finally:
         runtime.close()
-    newest = examined.newest if examined is not None else None
-    return [*found, *clock.look(began, Instant(wall(), monotonic()), newest)]
+    newest, passed = (examined.newest, examined.passed) if examined is not None else (None, None)
+    return [*found, *clock.look(began, Instant(wall(), monotonic()), newest, passed)]
 
 
 def _examined(runtime: Runtime, found: list[Finding]) -> Examined | None:

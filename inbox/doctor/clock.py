@@ -1,10 +1,11 @@
 """The clock: signatures are only believed for a while, leases run out, and events are kept for so many days."""
 
-import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from inbox import clocks
 from inbox.doctor.finding import Finding, ok, problem, warning
+from inbox.elapsed import Passed
 from inbox.models import iso
 
 EARLIEST = 1_767_225_600.0
@@ -15,9 +16,6 @@ LATEST = 4_102_444_800.0
 
 STEP = 0.5
 AHEAD = 5.0
-TIME_ERROR = 5
-"""What adjtimex(2) returns for a clock that nobody keeps synchronised."""
-
 NTP = "let chrony, ntpd or systemd-timesyncd set the clock"
 
 
@@ -29,8 +27,8 @@ class Instant:
     monotonic: float
 
 
-def look(began: Instant, ended: Instant, newest: float | None) -> Iterator[Finding]:
-    """Yield findings; `newest` is the latest time that the store knows."""
+def look(began: Instant, ended: Instant, newest: float | None, passed: Passed | None = None) -> Iterator[Finding]:
+    """Yield findings; `newest` is the latest time that the store knows, `passed` what it knows of the time."""
     text = f"it is {iso(ended.wall)} (UTC)" if 0 <= ended.wall < LATEST else f"it is {ended.wall:.0f} s after 1970"
     if not EARLIEST <= ended.wall < LATEST:
         yield problem("clock", f"{text}, which cannot be", NTP)
@@ -45,17 +43,20 @@ def look(began: Instant, ended: Instant, newest: float | None) -> Iterator[Findi
             f"the store has something from {iso(newest)}, which is still to come: the clock was set back, or was wrong",
             f"{NTP}; leases and retries from then wait until that time",
         )
+    if passed is not None and passed.doubtful:
+        yield warning(
+            "clock",
+            f"it jumped by {passed.gap:+.0f} s and is in doubt: nothing is deleted for its age until that is over",
+            f"{NTP}, or say that it is right: `inbox clock`",
+        )
     yield synchronised()
 
 
 def synchronised() -> Finding:
     """Return what the kernel says of the clock."""
-    try:
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))
-    except (OSError, AttributeError):
-        state = -1
+    state = clocks.kernel().state
     if state < 0:
         return ok("clock synchronised", "whether anybody sets the clock cannot be told on this system")
-    if state == TIME_ERROR:
+    if state == clocks.UNSYNCHRONISED:
         return warning("clock synchronised", "the kernel knows of nobody who sets the clock", NTP)
     return ok("clock synchronised", "the kernel says that the clock is synchronised")

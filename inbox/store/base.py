@@ -158,7 +158,7 @@ class Work(Courteous, Protocol):
         ...
 
     def expire(self, at: float) -> int:
-        """Forget requests that were held for as long as they may be, and return how many."""
+        """Forget requests that were held for as long as they may be at a known time, and return how many."""
         ...
 
     def unrouted(self, limit: int) -> list[int]:

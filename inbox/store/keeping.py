@@ -17,9 +17,10 @@ KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys", "refusals")
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """What of a source may go: what is older than `before` (Unix seconds), of events with one of these statuses.
+    """What of a source may go: what is older than `before`, of events with one of these statuses.
 
-    upto  no row with a larger id
+    before  Unix seconds of known time, see `inbox.elapsed`
+    upto    no row with a larger id
     """
 
     kind: Kind

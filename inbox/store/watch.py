@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from inbox.elapsed import Passed
 from inbox.timings import Counts
 
 Roles = Literal["receiver", "worker"]
@@ -32,6 +33,7 @@ class Looked:
     failed     modules of handlers that did not import when a worker last loaded them
     processes  by role; a role that never gave a sign is not there
     oldest_paused  for how many seconds the oldest delivery waits that somebody paused; nobody is to be alarmed by it
+    passed     what is known of the time that has passed, None before the first look at the clocks
     """
 
     backlog: Mapping[str, int]
@@ -42,6 +44,7 @@ class Looked:
     processes: Mapping[str, Alive]
     oldest_paused: float = 0.0
     failed: frozenset[str] = frozenset()
+    passed: Passed | None = None
 
     def gone(self, role: str, limit: float) -> str:
         """Return why a process is believed to be gone, "" if it gave a sign of life within so many seconds."""

@@ -35,6 +35,7 @@ def test_a_worker_prunes_on_schedule_and_stops_in_the_middle_of_it(place: Place)
         for number in range(1, EVENTS + 1):
             raw.execute(OLD, (f"k{number}", digest, digest))
             raw.execute(BODY, [number])
+    place.inbox("clock", "confirm", "--count")
     place.start("worker")
     eventually(lambda: "event=handlers.loaded" in place.log_text(), f"the worker is ready; {place.log_text()}")
     queue = Queue(place.folder / "queue.db", lambda: None)  # type: ignore[arg-type, return-value]

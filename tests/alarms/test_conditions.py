@@ -10,6 +10,7 @@ from inbox.alarm_settings import AlarmSettings
 from inbox.alarms.conditions import Numbers, readings
 from inbox.alarms.message import TITLES
 from inbox.alarms.silence import Heard
+from inbox.elapsed import Clocks, Passed
 from inbox.store.watch import Alive, Looked
 from inbox.timings import Timings
 
@@ -90,6 +91,10 @@ def answers(*seconds: float) -> Numbers:
         ("store", replace(QUIET, max_store_bytes=1100), True),
         ("store", replace(QUIET, max_store_bytes=1200), None),
         ("store", replace(QUIET, max_store_bytes=1300), False),
+        ("clock", QUIET, False),
+        ("clock", looked(passed=Passed(1e9, Clocks(1e9, 5.0))), False),
+        ("clock", looked(passed=Passed(1e9, Clocks(2e9, 5.0), 1e9, jumped_at=1e9, jump=1e9)), True),
+        ("clock", looked(passed=Passed(1e9, Clocks(1e9, 5.0), jumped_at=1e9, jump=-1e9)), True),
         ("process", QUIET, False),
         ("process", looked(processes={"worker": Alive(61.0, 0.0)}), True),
         ("process", looked(processes={"worker": Alive(float("inf"), 0.0)}), True),

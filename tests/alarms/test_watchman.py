@@ -9,7 +9,9 @@ import pytest
 from inbox.alarm_settings import AlarmSettings
 from inbox.alarms.silence import HOUR, WEEK
 from inbox.alarms.watchman import EVERY, LATER, Watchman
+from inbox.elapsed import Clocks
 from inbox.models import Secret
+from inbox.store.alarms import Change
 from inbox.timings import Timings
 from tests.alarms.test_silence import FRIDAY_EVENING, MONDAY, history, office
 from tests.alarms.test_ways import SECRET, Hook, hook  # noqa: F401 – the fixture is used by name
@@ -192,3 +194,55 @@ def test_settings_hide_their_secrets() -> None:
     """In a repr, and so in every log and traceback."""
     settings = AlarmSettings(smtp_password=Secret(b"hunter2"), webhook_secret=Secret(b"whsec_hunter2"))
     assert "hunter2" not in repr(settings)
+
+
+def test_a_clock_that_jumps_for_a_minute_is_told_once(scene: Scene) -> None:
+    """With what it means and what to do; the end an hour later, and it does not matter how the alarms see the time."""
+    watchman = scene.watchman()
+    for minute in range(80):
+        wrong = 40 * 86_400.0 if minute == 5 else 0.0
+        clocks = Clocks(scene.now + wrong, scene.now, "boot")
+        scene.store.timekeeping.look(lambda clocks=clocks: clocks)  # type: ignore[misc]
+        scene.minutes(watchman, 1)
+    assert [("clock", "", "start"), ("clock", "", "end")] == scene.told()
+    texts = [row["text"] for row in reversed(scene.store.alarms.changes(9))]
+    assert "the clock jumped ahead by 40 d 0 h and is right again; nothing was deleted for it" == texts[0]
+
+
+def test_a_clock_in_doubt_says_what_to_do(scene: Scene) -> None:
+    """As long as it is, and until an hour of steps with the steady clock is over."""
+    watchman = scene.watchman()
+    for minute in range(80):
+        clocks = Clocks(scene.now - (40 * 86_400.0 if minute >= 5 else 0.0), scene.now, "boot")
+        scene.store.timekeeping.look(lambda clocks=clocks: clocks)  # type: ignore[misc]
+        scene.minutes(watchman, 1)
+    assert [("clock", "", "start"), ("clock", "", "end")] == scene.told()
+    (start,) = [row["text"] for row in scene.store.alarms.changes(9) if row["what"] == "start"]
+    assert start.startswith(
+        "the clock jumped back by 40 d 0 h; nothing is deleted for its age now; set the clock right"
+    )
+    assert "`inbox clock`" in start
+
+
+@pytest.mark.parametrize("jump", [40 * 86_400.0, -40 * 86_400.0])
+def test_a_message_is_neither_given_up_nor_put_off_because_the_clock_was_set(
+    scene: Scene,
+    hook: Hook,  # noqa: F811
+    jump: float,
+) -> None:
+    """It is sent when the way works again, whatever the clock says then."""
+    hook.status = 500
+    watchman = scene.watchman(webhook=hook.settings().webhook, webhook_secret=SECRET)
+    change = Change("backlog", "", "start", "work waits", scene.now)
+    scene.store.alarms.record([], [], [change], ["webhook"])
+    watchman.tell()
+    scene.now += jump
+    watchman.tell()
+    scene.now += 130
+    watchman.tell()
+    scene.now -= jump
+    hook.status = 204
+    for _ in range(10):
+        scene.now += 300
+        watchman.tell()
+    assert ["sent"] == [told["state"] for row in scene.store.alarms.changes(9) for told in row["told"]]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.cli import main
 from inbox.testing import NOW, Inbox
 from tests.cli.conftest import Cli
 from tests.store.stores import refusal
@@ -22,6 +23,7 @@ def old(inbox: Inbox, tmp_path: Path) -> Inbox:
     inbox.run()
     path = tmp_path / "inbox.toml"
     path.write_text(f"[retention]\nkeep_bodies = {DAY}\n{path.read_text()}")
+    main(["clock", "confirm", "--count"], prog_name="inbox", standalone_mode=False)
     return inbox
 
 

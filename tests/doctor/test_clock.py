@@ -7,6 +7,7 @@ import pytest
 
 from inbox.doctor.clock import Instant, look
 from inbox.doctor.finding import Finding
+from inbox.elapsed import Clocks, Passed
 from inbox.testing import NOW
 from tests.conftest import PROJECT
 from tests.doctor.machine import injected, levels, of
@@ -39,6 +40,15 @@ def test_a_store_with_a_time_to_come_is_a_problem() -> None:
     """The clock was set back: what was written down then waits."""
     assert [] == levels(clock(NOW, newest=NOW + 3))
     assert [("problem", "clock")] == levels(clock(NOW, newest=NOW + 3600))
+
+
+def test_a_clock_in_doubt_is_a_warning() -> None:
+    """It says by how much it jumped, and what follows."""
+    passed = Passed(NOW, Clocks(NOW + 9999.0, 50.0), 9999.0, jumped_at=NOW, jump=9999.0)
+    found = of([*look(Instant(NOW, 50.0), Instant(NOW + 2.0, 52.0), None, passed)], "clock")
+    assert ["warning"] == [item.level for item in found if item.level != "ok"]
+    assert "it jumped by +9999 s and is in doubt: nothing is deleted for its age until that is over" in found[1].found
+    assert [] == levels([*look(Instant(NOW, 50.0), Instant(NOW + 2.0, 52.0), None, Passed(NOW, Clocks(NOW, 50.0)))][:1])
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,16 @@ class _Inlet:
         return True
 
 
+class _Known:
+    """A clock that is believed."""
+
+    def now(self) -> float:
+        return AT
+
+    def day(self, wall: float) -> float:
+        return wall
+
+
 def verify(data: bytes) -> None:
     """Any request to any source."""
     name = list(SOURCES)[(data[0] if data else 0) % len(SOURCES)]
@@ -238,7 +248,7 @@ def receive(data: bytes) -> None:
     """The whole way of a request up to the store."""
     name = list(SOURCES)[(data[0] if data else 0) % len(SOURCES)]
     inlet, request = _Inlet(), read(data[1:])
-    receiver = Receiver(PROVIDERS, SCHEMAS, inlet, lambda event_id: None, lambda: AT)  # type: ignore[arg-type]
+    receiver = Receiver(PROVIDERS, SCHEMAS, inlet, lambda event_id: None, lambda: AT, _Known())  # type: ignore[arg-type]
     try:
         receiver.accept(name, request, lambda limit: request.body)
     except Refused:

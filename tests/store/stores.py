@@ -23,6 +23,7 @@ from inbox.store.access import Access
 from inbox.store.acting import Acting, ActionKind, NewAction, Step
 from inbox.store.alarms import AlarmBook
 from inbox.store.base import Archive, Inlet, Work
+from inbox.store.elapsed import Timekeeping
 from inbox.store.finding import Finding, Indexing
 from inbox.store.keeping import Keeping
 from inbox.store.sqlite import (
@@ -34,6 +35,7 @@ from inbox.store.sqlite import (
     open_indexing,
     open_inlet,
     open_keeping,
+    open_timekeeping,
     open_watch,
     open_work,
 )
@@ -42,7 +44,7 @@ from inbox.store.watch import Watch
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing)
+Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing, Timekeeping)
 
 
 class SqliteStore:
@@ -53,7 +55,7 @@ class SqliteStore:
         self.path = folder / "inbox.db"
         self.patience = patience
         self._opened: list[
-            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing
+            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing | Timekeeping
         ] = []
 
     @cached_property
@@ -95,6 +97,14 @@ class SqliteStore:
     @cached_property
     def alarms(self) -> AlarmBook:
         return self._closing(open_alarms(self.path, patience=self.patience))
+
+    @cached_property
+    def timekeeping(self) -> Timekeeping:
+        return self.open_timekeeping()
+
+    def open_timekeeping(self) -> Timekeeping:
+        """Return a further timekeeping on the same data."""
+        return self._closing(open_timekeeping(self.path, patience=self.patience))
 
     def open_watch(self) -> Watch:
         """Return a further watch on the same data."""
@@ -229,7 +239,7 @@ def held(
 ) -> Refusal:
     """Return a refusal whose request is to be kept: among at most so many rows and bytes, for so many seconds."""
     request = Request("PUT", "p", "q=1", (("x-id", "1"),), body, "192.0.2.1")
-    return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size))
+    return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size, passed=at))
 
 
 def acted(store: SqliteStore, kind: ActionKind = "replay", *, at: float = 100.0, **fields: Any) -> int:

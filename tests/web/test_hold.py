@@ -112,7 +112,7 @@ def test_age_is_capped_by_the_sweep(client: FlaskClient, inbox: Inbox, logs: lis
     inbox.advance(99)
     inbox.sweep()
     assert 5 == len(held(inbox, "small"))
-    inbox.advance(1)
+    inbox.advance(1.1)
     inbox.sweep()
     assert [] == held(inbox, "small")
     assert [("held.expired", 5)] == [(e["event"], e["requests"]) for e in logs if e["event"] == "held.expired"]
@@ -202,6 +202,7 @@ def test_flood_of_requests_fills_fixed_places(inbox: Inbox, source: str, count: 
     limit = inbox.runtime.sources[source].hold_requests if source == "hold" else 0
     assert (0, True, limit) == (found.pop("events"), found.pop("refusals") <= REFUSALS_PER_SOURCE, found.pop("held"))
     assert (1, 1) == (found.pop("counts"), found.pop("search_owner"))
+    assert (1, 1) == (found.pop("elapsed"), found.pop("elapsed_marks"))
     assert set() == {table for table, number in found.items() if number}, "strangers fill nothing else"
     limit_bytes = REFUSAL_BYTES_PER_SOURCE + (inbox.runtime.sources[source].hold_bytes if limit else 0)
     assert size(tmp_path) < 2 * limit_bytes + 1_000_000

@@ -9,6 +9,7 @@ from inbox.store.sqlite.alarms import SqliteAlarms
 from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.elapsed import SqliteTimekeeping
 from inbox.store.sqlite.erase import SqliteErasing
 from inbox.store.sqlite.finding import SqliteFinding
 from inbox.store.sqlite.indexing import SqliteIndexing
@@ -117,6 +118,11 @@ def compact(path: Path) -> int:
 def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
     """Return the side of those who look after the inbox."""
     return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+
+
+def open_timekeeping(path: Path, *, patience: float = 1.0) -> SqliteTimekeeping:
+    """Return what keeps how much time has passed; a power cut may cost the last look, which makes nothing older."""
+    return SqliteTimekeeping(_ready(path, durable=False, patience=patience))
 
 
 def open_views(path: Path, *, patience: float = 1.0, sealer: Sealer = UNSEALED) -> SqliteViews:

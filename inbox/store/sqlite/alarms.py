@@ -50,10 +50,12 @@ ON CONFLICT (alarm, subject) DO UPDATE SET
 _CHANGE = "INSERT INTO alarm_changes (alarm, subject, what, text, at) VALUES (?, ?, ?, ?, ?) RETURNING id"
 _NOTICE = "INSERT INTO notices (change_id, way, due_at) VALUES (?, ?, ?)"
 _FORGET = "DELETE FROM alarm_changes WHERE id <= (SELECT max(id) FROM alarm_changes) - ?"
+# No pause is that long: the clock was set back since.
+_DUE = "sent_at IS NULL AND (due_at <= :at OR due_at > :at + 7200.0)"
 # One UPDATE decides who sends what.
-_TAKE = """
+_TAKE = f"""
 UPDATE notices SET due_at = :at + :taken, attempts = attempts + 1 WHERE id IN (
-    SELECT id FROM notices WHERE sent_at IS NULL AND due_at <= :at ORDER BY due_at, id LIMIT :limit)
+    SELECT id FROM notices WHERE {_DUE} ORDER BY due_at, id LIMIT :limit)
 RETURNING id, change_id, way, attempts
 """
 _TOLD = "UPDATE notices SET due_at = :again_at, sent_at = :sent_at, error = :error WHERE id = :id"
@@ -86,7 +88,7 @@ class SqliteAlarms:
 
     def take_notices(self, at: float, limit: int) -> list[Notice]:
         """See AlarmBook."""
-        if not self._connection.rows("SELECT 1 FROM notices WHERE sent_at IS NULL AND due_at <= ? LIMIT 1", (at,)):
+        if not self._connection.rows(f"SELECT 1 FROM notices WHERE {_DUE} LIMIT 1", {"at": at}):
             return []
         with self._connection.write() as connection:
             values = {"at": at, "taken": TAKEN_FOR, "limit": limit}

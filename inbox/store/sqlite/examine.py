@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from inbox.elapsed import Passed
 from inbox.store.sqlite.connection import translated
+from inbox.store.sqlite.elapsed import passed
 
 _DUE = "FROM deliveries WHERE status IN ('pending', 'retrying') AND paused_by IS NULL"
 # A lease runs out by the steady clock, as in work.py; one from before the machine's start by the time for people.
@@ -68,6 +70,7 @@ class Examined:
                deliveries that could run, and deliveries whose worker is gone
     growth     bytes of bodies per second over the latest events, 0 if there are too few to tell
     forwarded  whether requests came through a proxy
+    passed     what is known of the time that has passed, None before the first look at the clocks
     """
 
     journal: str
@@ -80,6 +83,7 @@ class Examined:
     dead: int = 0
     growth: float = 0.0
     forwarded: bool = False
+    passed: Passed | None = None
 
 
 def examine(path: Path, *, now: float, steady: float, seconds: float = 5.0) -> Examined:
@@ -127,7 +131,13 @@ def _contents(connection: sqlite3.Connection, now: float, steady: float) -> dict
         "dead": _one(connection, "SELECT coalesce(sum(events), 0) FROM kinds WHERE status = 'dead'"),
         "growth": size / span if span and span > 3600 else 0.0,
         "forwarded": bool(_one(connection, _FORWARDED)),
+        "passed": _passed(connection),
     }
+
+
+def _passed(connection: sqlite3.Connection) -> Passed | None:
+    connection.row_factory = sqlite3.Row
+    return passed(connection)
 
 
 def _one(connection: sqlite3.Connection, sql: str) -> Any:

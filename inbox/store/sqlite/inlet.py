@@ -11,6 +11,7 @@ from inbox.models import NewEvent, Refusal, Stored
 from inbox.store.sqlite.commit import Done, GroupCommit
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.counts import tally_batch
+from inbox.store.sqlite.elapsed import before_mark, until_mark
 from inbox.store.sqlite.matches import Matches
 from inbox.store.sqlite.refused import RefusalLimits, put_refusal, usual
 from inbox.store.sqlite.seal import UNSEALED, Sealer
@@ -34,9 +35,11 @@ _INSERT_MANY = f"INSERT INTO events (id, {_COLUMNS}) VALUES "
 _INSERTED = "SELECT id FROM events WHERE id > ?"
 
 # The key of an event that is older than the source's dedupe window is set free, so that the INSERT takes it.
-_RETIRE = """
-UPDATE events SET retired = 1
-WHERE source = ? AND key = ? AND conflict_of IS NULL AND retired = 0 AND received_at < ?
+# Its date says so, unless the clock was wrong: then the marks of known times do (`elapsed`).
+_OUT = before_mark("events", "(SELECT known FROM elapsed) - (:at - :since)")
+_RETIRE = f"""
+UPDATE events SET retired = 1 WHERE source = :source AND key = :key AND conflict_of IS NULL AND retired = 0
+AND ((received_at < :since AND id <= {until_mark("events", ":since")}) OR id <= {_OUT})
 """
 _ORIGINAL = """
 SELECT id, status, content_digest, received_at FROM events
@@ -49,10 +52,11 @@ WHERE source = ? AND key = ? AND retired = 1 AND received_at BETWEEN ? AND ? ORD
 """
 _COUNT_COPY = "UPDATE events SET duplicates = duplicates + 1, last_duplicate_at = ? WHERE id = ?"
 # The same content under another key, where the sender's proof does not cover the key: a captured request?
-_CAPTURED = """
+_CAPTURED = f"""
 SELECT id FROM events
-WHERE source = ? AND content_digest = ? AND key <> ? AND bound = 1 AND conflict_of IS NULL AND retired = 0
-      AND received_at BETWEEN ? AND ?
+WHERE source = :source AND content_digest = :digest AND key <> :key AND bound = 1 AND conflict_of IS NULL
+      AND retired = 0 AND received_at <= :until
+      AND (received_at >= :since OR id > {until_mark("events", ":since")})
 ORDER BY id LIMIT 1
 """
 _INSERT_CONFLICT = """
@@ -181,10 +185,12 @@ def _places(columns: int, rows: int) -> str:
 def _put_event(connection: sqlite3.Connection, event: NewEvent, seal: Seal) -> Stored:
     window = _window(event)
     if event.dedupe_since is not None:
-        connection.execute(_RETIRE, (event.source, event.key, event.dedupe_since))
+        values = {"source": event.source, "key": event.key, "at": event.received_at, "since": event.dedupe_since}
+        connection.execute(_RETIRE, values)
     row = _row(event, seal)
     if event.bound:
-        captured = connection.execute(_CAPTURED, (event.source, event.content_digest, event.key, *window)).fetchone()
+        values = {"source": event.source, "key": event.key, "digest": event.content_digest}
+        captured = connection.execute(_CAPTURED, {**values, "since": window[0], "until": window[1]}).fetchone()
         if captured is not None:
             return _put_conflict(connection, event, captured["id"], seal)
     new = connection.execute(_INSERT, (*row, False)).fetchone()

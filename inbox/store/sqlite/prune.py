@@ -1,5 +1,7 @@
 """The retention side of the SQLite store: finds what may go without a lock, lets it go in short transactions.
 
+How old a row is follows from its date as far as the marks in `elapsed` allow: a date comes from a clock that can lie.
+
 `secure_delete` is on for all connections, so what goes is overwritten in the file with zeros, and in the log when that
 is begun anew.
 """
@@ -13,12 +15,15 @@ from inbox.store.base import Filter
 from inbox.store.keeping import Page, Space, What
 from inbox.store.sqlite import holds
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.elapsed import older
 from inbox.store.sqlite.listing import where
 from inbox.store.sqlite.presence import alone
 
-_FINISHED = """
-received_at < :before AND events.id <= :upto
-AND events.status IN (SELECT value FROM json_each(:statuses)) AND NOT EXISTS
+_OLD = f"{older('events', 'received_at', id='events.id')} AND events.id <= :upto"
+_OLD_ATTEMPT = f"{older('attempts', 'attempts.finished_at', id='attempts.id')} AND attempts.id <= :upto"
+_OLD_REFUSAL = f"{older('refusals', 'at')} AND id <= :upto"
+_FINISHED = f"""
+{_OLD} AND events.status IN (SELECT value FROM json_each(:statuses)) AND NOT EXISTS
     (SELECT 1 FROM deliveries AS live WHERE live.event_id = events.id
      AND live.status IN ('pending', 'running', 'retrying', 'parked'))
 """
@@ -28,14 +33,13 @@ _ROW = 200
 # Each through an index that has only rows which are at this stage; {which} is a page of them, or those that were found.
 _FIND = {
     "bodies": f"""
-SELECT id, size AS bytes, received_at AS at, {holds.KEPT} AS kept, {_FINISHED} AS may
+SELECT id, size AS bytes, {_OLD} AS old, {holds.KEPT} AS kept, {_FINISHED} AS may
 FROM events INDEXED BY events_bodies
 WHERE source = :source AND pruned_at IS NULL AND body_pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "attempts": f"""
-SELECT attempts.id, length(attempts.error) + {_ROW} AS bytes, started_at AS at, {holds.KEPT} AS kept,
-       attempts.finished_at < :before AND attempts.id <= :upto
-       AND deliveries.status NOT IN ('pending', 'running', 'retrying', 'parked')
+SELECT attempts.id, length(attempts.error) + {_ROW} AS bytes, {_OLD_ATTEMPT} AS old, {holds.KEPT} AS kept,
+       {_OLD_ATTEMPT} AND deliveries.status NOT IN ('pending', 'running', 'retrying', 'parked')
        AND events.status IN (SELECT value FROM json_each(:statuses)) AS may
 FROM attempts INDEXED BY attempts_source CROSS JOIN deliveries ON deliveries.id = delivery_id
      CROSS JOIN events ON events.id = event_id
@@ -44,19 +48,19 @@ WHERE attempts.source = :source AND attempts.{{which}} ORDER BY attempts.id LIMI
     "events": f"""
 SELECT id, {_ROW} + coalesce(length(violations), 0) + coalesce((SELECT sum({_ROW} + length(error)
        + coalesce(length(value), 0)) FROM deliveries WHERE event_id = events.id), 0) AS bytes,
-       received_at AS at, {holds.KEPT} AS kept, {_FINISHED} AS may
+       {_OLD} AS old, {holds.KEPT} AS kept, {_FINISHED} AS may
 FROM events INDEXED BY events_bodiless
 WHERE source = :source AND body_pruned_at IS NOT NULL AND pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
     "keys": f"""
-SELECT id, {_ROW} + length(key) + length(type) AS bytes, received_at AS at, {holds.KEPT} AS kept,
-       received_at < :before AND NOT EXISTS (SELECT 1 FROM events AS other WHERE other.conflict_of = events.id) AS may
+SELECT id, {_ROW} + length(key) + length(type) AS bytes, {_OLD} AS old, {holds.KEPT} AS kept,
+       {_OLD} AND NOT EXISTS (SELECT 1 FROM events AS other WHERE other.conflict_of = events.id) AS may
 FROM events INDEXED BY events_stripped
 WHERE source = :source AND pruned_at IS NOT NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
-    "refusals": """
-SELECT id, bytes, at, 0 AS kept, at < :before AND id <= :upto AS may FROM refusals
-WHERE source = :source AND {which} ORDER BY id LIMIT :limit
+    "refusals": f"""
+SELECT id, bytes, {_OLD_REFUSAL} AS old, 0 AS kept, {_OLD_REFUSAL} AS may FROM refusals
+WHERE source = :source AND {{which}} ORDER BY id LIMIT :limit
 """,
 }
 _THESE = "IN (SELECT value FROM json_each(:ids))"
@@ -141,7 +145,7 @@ class SqliteKeeping:
             tuple((row["id"], row["bytes"]) for row in rows if row["may"] and not row["kept"]),
             sum(bool(row["may"] and row["kept"]) for row in rows),
             rows[-1]["id"] if rows else None,
-            any(row["at"] < what.before and row["id"] <= what.upto for row in rows),
+            any(row["old"] for row in rows),
         )
 
     def prune(self, what: What, ids: Sequence[int], at: float) -> int:

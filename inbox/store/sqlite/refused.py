@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from inbox.models import Held, Refusal
 from inbox.retention_settings import RetentionSettings
+from inbox.store.sqlite.elapsed import until_mark
 from inbox.store.sqlite.sealed import Seal
 
 REFUSALS_PER_SOURCE, REFUSAL_BYTES_PER_SOURCE = RetentionSettings().refusal_limits(None)
@@ -31,6 +32,19 @@ _HOLD = """
 INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+# A date that is later than now is of a clock that was wrong: what bears it is held from now on. `at` itself is sealed.
+_BEGIN_ANEW = "UPDATE held SET expires_at = :passed + (expires_at - at) WHERE at > :passed + 300.0 AND expires_at > at"
+_EXPIRE = f"""
+DELETE FROM held WHERE expires_at < :passed AND source = coalesce(:source, source)
+AND id <= {until_mark("held", ":passed - (held.expires_at - held.at)")}
+"""
+
+
+def expire(connection: sqlite3.Connection, passed: float, source: str | None = None) -> int:
+    """Forget requests that were held for as long as they may be at a known time, and return how many."""
+    values = {"passed": passed, "source": source}
+    connection.execute(_BEGIN_ANEW, values)
+    return connection.execute(_EXPIRE, values).rowcount
 
 
 def put_refusal(connection: sqlite3.Connection, refusal: Refusal, limits: tuple[int, int], seal: Seal) -> bool:
@@ -68,9 +82,14 @@ def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held, seal: Se
     """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
     row = seal.held(refusal, held.request)
     size = len(row[5]) + sum(len(text.encode()) for text in row[:5]) + 100
-    connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
-    there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
-    if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
-        return False
+    if not _has_room(connection, refusal.source, held, size):
+        expire(connection, held.passed, refusal.source)
+        if not _has_room(connection, refusal.source, held, size):
+            return False
     connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id))
     return True
+
+
+def _has_room(connection: sqlite3.Connection, source: str, held: Held, size: int) -> bool:
+    there = connection.execute(_COUNT_HELD, (source,)).fetchone()
+    return bool(there["number"] < held.max_requests and there["total"] + size <= held.max_bytes)

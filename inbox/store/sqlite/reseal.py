@@ -13,6 +13,7 @@ from dataclasses import replace
 from inbox.errors import KeyMissing, Unreadable
 from inbox.models import NewEvent, Refusal, Request
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.elapsed import until_mark
 from inbox.store.sqlite.keys import Kept, KeyFile
 from inbox.store.sqlite.seal import Sealer
 from inbox.store.sqlite.sealed import MARK, Seal, stored_request
@@ -97,7 +98,7 @@ def seal_plain(
 
 
 def sweep(connection: Connection, sealer: Sealer, before: float) -> int:
-    """Forget data keys made before a time whose body is no longer in the database; return how many.
+    """Forget data keys made before a known time whose body is no longer in the database; return how many.
 
     While nobody writes to the database, so that no body is on its way whose key is there already.
     """
@@ -107,7 +108,8 @@ def sweep(connection: Connection, sealer: Sealer, before: float) -> int:
         sql = "SELECT seal FROM bodies WHERE event_id IN (SELECT value FROM json_each(?))"
         with connection.write() as raw:
             used = {row["seal"] for row in raw.execute(sql, (json.dumps([key.event_id for key in page]),))}
-            number += keys.forget([key.id for key in page if key.id not in used])
+            ((last,),) = raw.execute(f"SELECT {until_mark('events', '?1')}", (before,))
+            number += keys.forget([key.id for key in page if key.id not in used and key.event_id <= last])
     return number
 
 

@@ -19,7 +19,7 @@ erasures    who destroyed the content of events, when, why, and of how many
 matches: which secret of a source, counted from 1, matched last and when
 users, logins, tokens, cookie_secret: see `access`
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
-failed_modules, last_failures: see `handlers`
+failed_modules, last_failures: see `handlers`; elapsed, elapsed_marks: see `elapsed`
 search_blocks, search_owner: see `search`
 """
 
@@ -27,7 +27,20 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, acting, alarms, counts, first, handlers, holds, listing, matches, sealed, search
+from inbox.store.sqlite import (
+    access,
+    acting,
+    alarms,
+    counts,
+    elapsed,
+    first,
+    handlers,
+    holds,
+    listing,
+    matches,
+    sealed,
+    search,
+)
 from inbox.store.sqlite.connection import Connection
 
 migrations = Migrations("inbox")
@@ -51,6 +64,7 @@ KNOWN = (
     "0013_failures",
     "0015_sealed_only",
     "0016_holds",
+    "0017_elapsed",
 )
 
 
@@ -169,6 +183,13 @@ def _sealed_only(database: Database) -> None:
 def _holds(database: Database) -> None:
     """Let events be kept that are not there yet."""
     database.conn.execute(holds.TABLES)
+
+
+@migrations(name="0017_elapsed")
+def _elapsed(database: Database) -> None:
+    """Remember how much time has passed, and how far the store was at which time."""
+    for statement in elapsed.TABLES.split(";"):
+        database.conn.execute(statement)
 
 
 def migrate(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
-from inbox.store.sqlite import counts
+from inbox.store.sqlite import counts, elapsed
 from inbox.store.sqlite.connection import Connection
 from inbox.store.watch import Alive, Looked, Roles
 from inbox.timings import Counts
@@ -114,6 +114,7 @@ class SqliteWatch:
             pages = {name: int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in _PAGES}
             handlers = self._connection.rows("SELECT name FROM handlers WHERE NOT removed")
             failed = self._connection.rows("SELECT module FROM failed_modules")
+            passed = elapsed.passed(self._connection.database.conn)
             processes = self._connection.rows("SELECT role, since, steady FROM processes WHERE role <> 'alarms'")
         since = [row[name] for name in _OLDEST if row[name] is not None]
         return Looked(
@@ -125,6 +126,7 @@ class SqliteWatch:
             handlers=frozenset(row["name"] for row in handlers),
             failed=frozenset(row["module"] for row in failed),
             processes={row["role"]: Alive(_age(steady, row["steady"]), row["since"]) for row in processes},
+            passed=passed,
         )
 
     def turn(self, steady: float, every: float) -> bool:

@@ -12,6 +12,7 @@ from inbox.store.sqlite.batches import claim_all, finish_all, make_deliveries, r
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.courtesy import Courtesy
 from inbox.store.sqlite.handlers import remember, remembered
+from inbox.store.sqlite.refused import expire
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 _NEXT = """
@@ -127,7 +128,7 @@ class SqliteWork:
     def expire(self, at: float) -> int:
         """See Work."""
         with self._connection.write() as connection:
-            return connection.execute("DELETE FROM held WHERE expires_at <= ?", (at,)).rowcount
+            return expire(connection, at)
 
     def unrouted(self, limit: int) -> list[int]:
         """See Work."""

@@ -181,7 +181,9 @@ def _prunes(plan: Plan, folder: Path) -> None:
     store = open_keeping(folder / "inbox.db")
     timed = _Timed(store)
     settings = RetentionSettings(keep_bodies=30 * 86400.0)
-    pruner = Pruner(timed, settings, {}, clock=time.time, steady=time.monotonic, pause=lambda seconds: None)
+    pruner = Pruner(
+        timed, settings, {}, passed=time.time, clock=time.time, steady=time.monotonic, pause=lambda seconds: None
+    )
     try:
         rows_gone = sum(done.rows for done in pruner.run(SLOW))
     finally:
