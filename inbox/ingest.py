@@ -25,7 +25,7 @@ from inbox.errors import (
     UnknownSource,
     Violation,
 )
-from inbox.identity import content_digest, printable, request_id
+from inbox.identity import content_digest, network, printable, request_id
 from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
@@ -39,14 +39,22 @@ ALWAYS_REDACTED = frozenset(
     {"authorization", "proxy-authorization", "cookie", "token", "x-token", "api-key", "x-api-key"}
 )
 
-Read = Callable[[int], bytes]
-"""Returns the whole body. Raises BodyTooLarge as soon as it is known to be longer than so many bytes."""
+MAX_UNPROVEN_VALUES = 500_000
+"""JSON values of a body that nothing proves; as objects they take some 40 MB."""
 
 
 class ReadBody(NamedTuple):
-    """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than so many bytes."""
+    """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than `limit` bytes.
+
+    `proven` tells that the headers have proved who sends.
+    """
 
     limit: int
+    proven: bool
+
+
+Read = Callable[[ReadBody], bytes]
+"""Returns the whole body. Raises BodyTooLarge as soon as it is known to be longer than the limit."""
 
 
 Flow: TypeAlias = Generator[ReadBody | NewEvent | Refusal, Any, "Answer"]
@@ -94,13 +102,15 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            body = yield ReadBody(source.max_body)
+            verified = _verified_by_head(source, request, at)
+            body = yield ReadBody(source.max_body, verified is not None)
             request = Request(
                 request.method, request.path, request.query, request.headers, body, request.remote, request.id
             )
-            event = self.event(name, source, request, at)
+            event = self.event(name, source, request, at, verified)
             return self.stored(source, event, (yield event))
         except Refused as refused:
+            refused.__traceback__ = refused.__context__ = None  # they hold the body and what was parsed of it
             refusal = self._refusal(name if source is not None else "", source, request, refused, at)
             refused.told = {"source": refusal.source, "reason": refusal.reason, "size": refusal.size}
             try:
@@ -112,8 +122,13 @@ class Receiver:
                 refused.told["held"] = kept
             raise
 
-    def accept(self, name: str, request: Request, read: Read) -> Answer:
-        """Take a request and wait until it is stored; its body is fetched with `read`. Raises what `flow` does."""
+    def accept(
+        self, name: str, request: Request, read: Read, enter: Callable[[NewEvent], None] = lambda event: None
+    ) -> Answer:
+        """Take a request and wait until it is stored. Raises what `flow` and the two functions do.
+
+        `read` fetches the body; `enter` is told of the event before it waits for the store.
+        """
         flow = self.flow(name, request)
         step = partial(next, flow)
         while True:
@@ -122,7 +137,9 @@ class Receiver:
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             try:
-                step = partial(flow.send, read(need.limit) if isinstance(need, ReadBody) else self._put(need))
+                if isinstance(need, NewEvent):
+                    enter(need)
+                step = partial(flow.send, read(need) if isinstance(need, ReadBody) else self._put(need))
             except InboxError as error:
                 step = partial(flow.throw, error)
 
@@ -143,9 +160,11 @@ class Receiver:
         """Return an id for a request that comes now."""
         return request_id(self._clock())
 
-    def event(self, name: str, source: Provider, request: Request, at: float) -> NewEvent:
-        """Return what a whole request says, to be stored. Raises Refused."""
-        return self._event(name, source, request, source.verify(request, at=at), at)
+    def event(
+        self, name: str, source: Provider, request: Request, at: float, verified: Verified | None = None
+    ) -> NewEvent:
+        """Return what a whole request says, to be stored; `verified` is what its headers prove. Raises Refused."""
+        return self._event(name, source, request, verified or source.verify(request, at=at), at)
 
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
         """Wake the queue for an event that is on disk, and return what its sender is answered."""
@@ -198,7 +217,7 @@ class Receiver:
         whether the last chunk came, but the front part of a JSON object is never JSON.
         """
         try:
-            return payload_of(source, request), ()
+            return payload_of(source, request, MAX_UNPROVEN_VALUES if verified.secret is None else None), ()
         except Malformed as error:
             if request.header("transfer-encoding") is not None and not verified.whole:
                 raise Incomplete(f"{error.diagnosis}; it came in chunks, the last of which may be missing") from None
@@ -232,21 +251,34 @@ class Receiver:
         )
 
 
+def _verified_by_head(source: Provider, request: Request, at: float) -> Verified | None:
+    """Return what the headers prove, None if it takes the body. Raises NotAuthentic if no body could help.
+
+    A source that holds what is not authentic holds it with its body.
+    """
+    try:
+        return source.verify_head(request, at=at)
+    except NotAuthentic:
+        if source.on_unverified == "hold":
+            return None
+        raise
+
+
 def _held(source: Provider | None, request: Request, refused: Refused, at: float) -> Held | None:
     """Return the request as it is to be kept, if the source keeps what is not authentic."""
     if source is None or source.on_unverified != "hold" or not isinstance(refused, NotAuthentic):
         return None
-    return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes)
+    return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes, network(request.remote))
 
 
-def payload_of(source: Provider, request: Request) -> Payload:
+def payload_of(source: Provider, request: Request, most: int | None = None) -> Payload:
     """Return what a (redacted) request says: its JSON body, or its query where that carries the data.
 
-    Raises Malformed.
+    Raises Malformed, also for a body that may have more than `most` values.
     """
     if request.method in ("GET", "DELETE") and not request.body:
         return source.query_payload(request)
-    return parse(request.body)
+    return parse(request.body, most=most)
 
 
 def redact_headers(headers: Headers) -> Headers:

@@ -133,12 +133,16 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits."""
+    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits.
+
+    `network` is the address that shares these limits with others, see `inbox.identity.network`.
+    """
 
     request: Request
     expires_at: float
     max_requests: int
     max_bytes: int
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)

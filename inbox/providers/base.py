@@ -88,6 +88,10 @@ class Provider:
         """Return why the request is believed. Raises NotAuthentic."""
         return self.verifier.verify(request, self.secrets, at=at)
 
+    def verify_head(self, request: Request, *, at: float) -> Verified | None:
+        """Return why a request without its body is believed, None if it takes the body. Raises NotAuthentic."""
+        return self.verifier.verify_head(request, self.secrets, at=at)
+
     def redact(self, request: Request) -> Request:
         """Return the request without anything that would let a reader of the store pose as the sender."""
         return self.verifier.redact(request, self.secrets)

@@ -24,6 +24,14 @@ class Verifier(Protocol):
         """
         ...
 
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
+        """Return why the request is believed if its body has no part in that, None if the body decides.
+
+        The request has no body yet. Raises NotAuthentic if no body could make it authentic: its credential is missing
+        or malformed, or wrong where it does not cover the body. `verify` refuses the same requests.
+        """
+        ...
+
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with the credentials that the sender would put on it."""
         ...

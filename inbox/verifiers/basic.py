@@ -30,6 +30,10 @@ class Basic:
             refuse("mismatch", "the password fits the secret without the white space around it: correct the secret")
         refuse("mismatch", "the user name fits, the password fits none of the configured secrets")
 
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
+        """See Verifier: the body has no part in it."""
+        return self.verify(request, secrets, at=at)
+
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with user name and password."""
         credentials = base64.b64encode(self.username.encode() + b":" + secret.reveal())

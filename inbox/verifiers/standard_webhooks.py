@@ -24,6 +24,9 @@ PARTS = ("id", "timestamp", "signature")
 MAX_SIGNATURES = 16
 """Further items of the list are not read, so that a stranger cannot make us work."""
 
+SIZES = {b"v1": 32, b"v1a": 64}
+"""Bytes of a signature."""
+
 _ID = re.compile(rb"[ -~]+")
 _TIMESTAMP_WITHIN = re.compile(rb"\.\d+(?:\.|\Z)")
 Key = bytes | Ed25519PrivateKey | Ed25519PublicKey
@@ -41,9 +44,7 @@ class StandardWebhooks:
 
     def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
         """Check the signatures, then the age of the timestamp."""
-        prefix = _prefix(request)
-        event_id, stamp = _event_id(request, prefix), header_bytes(request, f"{prefix}timestamp")
-        given = _signatures(request, prefix)
+        prefix, event_id, stamp, given = _head(request)
         for index, secret in enumerate(secrets):
             key = _key(secret)
             if _matches(key, given, b".".join((event_id, stamp, request.body))):
@@ -51,6 +52,11 @@ class StandardWebhooks:
                 version = "v1" if isinstance(key, bytes) else "v1a"
                 return Verified(f"standard webhooks {version}", index, event_id.decode(), whole=True)
         refuse("mismatch", _diagnose(request, secrets, given, b".".join((event_id, stamp, b""))))
+
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
+        """See Verifier: id, timestamp and signatures have to be there, and well-formed."""
+        _head(request)
+        return None
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with the three headers; its `webhook-id` stays, if it has one.
@@ -90,6 +96,13 @@ def _prefix(request: Request) -> str:
     return max(PREFIXES, key=lambda prefix: sum(request.header(prefix + part) is not None for part in PARTS))
 
 
+def _head(request: Request) -> tuple[str, bytes, bytes, dict[bytes, list[bytes]]]:
+    """Return the prefix of the headers, id, timestamp and signatures. Raises NotAuthentic."""
+    prefix = _prefix(request)
+    event_id, stamp = _event_id(request, prefix), header_bytes(request, f"{prefix}timestamp")
+    return prefix, event_id, stamp, _signatures(request, prefix)
+
+
 def _event_id(request: Request, prefix: str) -> bytes:
     event_id = header_bytes(request, f"{prefix}id")
     if not _ID.fullmatch(event_id):
@@ -100,15 +113,17 @@ def _event_id(request: Request, prefix: str) -> bytes:
 
 
 def _signatures(request: Request, prefix: str) -> dict[bytes, list[bytes]]:
-    """Return the decoded signatures by version; other versions and what is not base64 are left out."""
+    """Return the decoded signatures by version; other versions, other sizes and what is not base64 are left out."""
     found: dict[bytes, list[bytes]] = {b"v1": [], b"v1a": []}
     for item in header_bytes(request, f"{prefix}signature").split()[:MAX_SIGNATURES]:
         version, _, text = item.partition(b",")
         try:
-            found[version].append(base64.b64decode(text, validate=True))
+            signature = base64.b64decode(text, validate=True)
+            if len(signature) == SIZES[version]:
+                found[version].append(signature)
         except (KeyError, binascii.Error):
             continue
-    if not any(map(any, found.values())):
+    if not any(found.values()):
         refuse("malformed", f"the header {prefix}signature holds no signature of the form v1,… or v1a,…")
     return found
 

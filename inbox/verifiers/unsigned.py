@@ -12,6 +12,10 @@ class Unsigned:
         """Believe the request."""
         return Verified("unsigned")
 
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
+        """See Verifier: nothing proves who sends."""
+        return None
+
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request unchanged."""
         return request

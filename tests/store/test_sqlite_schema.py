@@ -65,7 +65,7 @@ INDEXES = [
     "actions_open", "attempts_delivery", "attempts_source", "deliveries_handler", "deliveries_parked",
     "deliveries_paused", "deliveries_running", "deliveries_waiting", "events_bodies", "events_bodiless",
     "events_bound", "events_conflict", "events_erased", "events_key", "events_kind", "events_request", "events_retired",
-    "events_stripped", "events_subject", "events_unrouted", "held_expires", "held_source",
+    "events_stripped", "events_subject", "events_unrouted", "held_expires", "held_network", "held_source",
     "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due", "pauses_ended", "pauses_open",
     "refusals_source", "search_block",
 ]  # fmt: skip

@@ -143,6 +143,10 @@ def test_wrong_method_is_405(client: FlaskClient, inbox: Inbox, method: str) -> 
     assert "method_not_allowed" == refused(inbox)["code"]
 
 
+WELL_FORMED = {"Roomz-Signature": "A" * 86 + "=="}
+"""What could be a signature, of a stranger."""
+
+
 class Endless:
     """A body that goes on for as long as it is read."""
 
@@ -158,7 +162,8 @@ class Endless:
 def test_a_declared_length_over_max_body_is_413(client: FlaskClient, inbox: Inbox, length: int, taken: int) -> None:
     """The Content-Length is enough to refuse; what is not too long is read and forgotten, for the sender's sake."""
     body = Endless()
-    answer = client.post("/in/small", environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(length)})
+    overrides = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    answer = client.post("/in/small", headers=WELL_FORMED, environ_overrides=overrides)
     assert (413, {"error": "body_too_large"}) == (answer.status_code, answer.json)
     assert "max_body = 10" in refused(inbox)["diagnosis"]
     assert ([], taken) == (inbox.events(), body.taken)
@@ -169,9 +174,22 @@ def test_an_undeclared_length_is_read_no_further_than_max_body(client: FlaskClie
 
     stream = Endless()
     overrides = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    answer = client.post("/in/small", environ_overrides=overrides)
+    answer = client.post("/in/small", headers=WELL_FORMED, environ_overrides=overrides)
     assert 413 == answer.status_code
     assert 11 == stream.taken
+
+
+@pytest.mark.parametrize("signature", ["", "!!"])
+@pytest.mark.parametrize(("length", "taken"), [(FORGOTTEN, FORGOTTEN), (FORGOTTEN + 1, 0)])
+def test_what_its_headers_refuse_is_read_up_to_a_limit_and_not_kept(
+    client: FlaskClient, inbox: Inbox, signature: str, length: int, taken: int
+) -> None:
+    """401 whatever the body; it is read and thrown away, so that its sender can write to the end."""
+    body = Endless()
+    overrides = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    answer = client.post("/in/small", headers={"Roomz-Signature": signature}, environ_overrides=overrides)
+    assert (401, {"error": "not_authentic"}) == (answer.status_code, answer.json)
+    assert ([], taken, 0) == (inbox.events(), body.taken, refused(inbox)["size"])
 
 
 @pytest.mark.parametrize(

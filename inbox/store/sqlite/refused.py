@@ -27,9 +27,11 @@ _COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals 
 _FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
 
 _COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
+_COUNT_OWN = f"{_COUNT_HELD} AND network = ?"
 _HOLD = """
-INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id,
+                  network)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -65,12 +67,19 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
 
 
 def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held, seal: Seal) -> bool:
-    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
+    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out.
+
+    An address may always have one, and then as much as remains free: one alone gets half, the next half of the rest.
+    So a flood from one address leaves room for others, and needs no held request of another sender to go.
+    """
     row = seal.held(refusal, held.request)
     size = len(row[5]) + sum(len(text.encode()) for text in row[:5]) + 100
     connection.execute("DELETE FROM held WHERE expires_at <= ?", (refusal.at,))
-    there = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
-    if there["number"] >= held.max_requests or there["total"] + size > held.max_bytes:
+    network = seal.network(refusal.source, held.network)
+    number, total = connection.execute(_COUNT_HELD, (refusal.source,)).fetchone()
+    own_number, own_total = connection.execute(_COUNT_OWN, (refusal.source, network)).fetchone()
+    free, free_bytes = held.max_requests - number - 1, held.max_bytes - total - size
+    if free < 0 or free_bytes < 0 or (own_number and (own_number + 1 > free or own_total + size > free_bytes)):
         return False
-    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id))
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id, network))
     return True

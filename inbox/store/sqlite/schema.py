@@ -51,6 +51,7 @@ KNOWN = (
     "0013_failures",
     "0015_sealed_only",
     "0016_holds",
+    "0017_held_networks",
 )
 
 
@@ -169,6 +170,13 @@ def _sealed_only(database: Database) -> None:
 def _holds(database: Database) -> None:
     """Let events be kept that are not there yet."""
     database.conn.execute(holds.TABLES)
+
+
+@migrations(name="0017_held_networks")
+def _held_networks(database: Database) -> None:
+    """Let addresses share the place for held requests."""
+    for statement in sealed.HELD_NETWORKS.split(";"):
+        database.conn.execute(statement)
 
 
 def migrate(connection: Connection) -> None:
