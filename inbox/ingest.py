@@ -30,6 +30,7 @@ from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Re
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
 from inbox.validation import Schemas, parse
+from inbox.verifiers.base import ByHead, proved
 
 log = structlog.get_logger("inbox.ingest")
 
@@ -102,12 +103,12 @@ class Receiver:
                 raise UnknownSource(f"no source is called {printable(name)[:100]!r}; `inbox sources` lists them")
             if request.method not in source.methods:
                 raise MethodNotAllowed(request.method, source.methods)
-            verified = _verified_by_head(source, request, at)
-            body = yield ReadBody(source.max_body, verified is not None)
+            found = _by_head(source, request, at)
+            body = yield ReadBody(source.max_body, isinstance(found, Verified))
             request = Request(
                 request.method, request.path, request.query, request.headers, body, request.remote, request.id
             )
-            event = self.event(name, source, request, at, verified)
+            event = self.event(name, source, request, at, found)
             return self.stored(source, event, (yield event))
         except Refused as refused:
             refused.__traceback__ = refused.__context__ = None  # they hold the body and what was parsed of it
@@ -160,11 +161,9 @@ class Receiver:
         """Return an id for a request that comes now."""
         return request_id(self._clock())
 
-    def event(
-        self, name: str, source: Provider, request: Request, at: float, verified: Verified | None = None
-    ) -> NewEvent:
-        """Return what a whole request says, to be stored; `verified` is what its headers prove. Raises Refused."""
-        return self._event(name, source, request, verified or source.verify(request, at=at), at)
+    def event(self, name: str, source: Provider, request: Request, at: float, found: ByHead | None = None) -> NewEvent:
+        """Return what a whole request says, to be stored; `found` is what its headers told. Raises Refused."""
+        return self._event(name, source, request, proved(found or source.verify_head(request, at=at), request), at)
 
     def stored(self, source: Provider, event: NewEvent, stored: Stored) -> Answer:
         """Wake the queue for an event that is on disk, and return what its sender is answered."""
@@ -251,10 +250,10 @@ class Receiver:
         )
 
 
-def _verified_by_head(source: Provider, request: Request, at: float) -> Verified | None:
-    """Return what the headers prove, None if it takes the body. Raises NotAuthentic if no body could help.
+def _by_head(source: Provider, request: Request, at: float) -> ByHead | None:
+    """Return what the headers tell. Raises NotAuthentic if no body could help.
 
-    A source that holds what is not authentic holds it with its body.
+    None where the request is to be held: with its body, when that is there.
     """
     try:
         return source.verify_head(request, at=at)

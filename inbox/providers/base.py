@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from inbox import identity
 from inbox.models import Payload, Request, Secret, Verified
 from inbox.retention_settings import REFUSAL_LIMITS
-from inbox.verifiers.base import Verifier
+from inbox.verifiers.base import ByHead, Verifier
 
 MIB = 1024 * 1024
 DAY = 86400.0
@@ -88,8 +88,8 @@ class Provider:
         """Return why the request is believed. Raises NotAuthentic."""
         return self.verifier.verify(request, self.secrets, at=at)
 
-    def verify_head(self, request: Request, *, at: float) -> Verified | None:
-        """Return why a request without its body is believed, None if it takes the body. Raises NotAuthentic."""
+    def verify_head(self, request: Request, *, at: float) -> ByHead:
+        """Return why a request is believed, or what decides that with its body. Raises NotAuthentic."""
         return self.verifier.verify_head(request, self.secrets, at=at)
 
     def redact(self, request: Request) -> Request:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inbox.models import Request, Secret, Verified
-from inbox.verifiers.base import compare, header_bytes, redact_headers, refuse
+from inbox.verifiers.base import Verifier, compare, header_bytes, redact_headers, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basic:
+class Basic(Verifier):
     """HTTP Basic; `username` may be empty, and both are compared as UTF-8."""
 
     username: str
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
         """Compare user name and password, both in every case."""
         user, password = _read(request)
         known = compare(user, self.username.encode())
@@ -29,10 +29,6 @@ class Basic:
         if any(compare(password, secret.reveal().strip()) for secret in secrets):
             refuse("mismatch", "the password fits the secret without the white space around it: correct the secret")
         refuse("mismatch", "the user name fits, the password fits none of the configured secrets")
-
-    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
-        """See Verifier: the body has no part in it."""
-        return self.verify(request, secrets, at=at)
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with user name and password."""

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from inbox.errors import NotAuthentic
 from inbox.models import REDACTED, Payload, Request, Secret, Verified, header_name
-from inbox.verifiers.base import compare, header_bytes, redact_headers, refuse
+from inbox.verifiers.base import ByHead, Verifier, compare, header_bytes, redact_headers, refuse
 
 Location = Literal["header", "query", "body", "path"]
 
@@ -33,7 +33,7 @@ _SEGMENT = re.compile(rb"(?!\.\.?$)[!-.0-~]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedSecret:
+class SharedSecret(Verifier):
     """One of the live secrets stands at a place of the request.
 
     location  header, query, body or path
@@ -46,10 +46,14 @@ class SharedSecret:
     name: str = ""
     prefix: str = ""
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
-        """Compare what stands at the place with every live secret.
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
+        """Compare what stands at the place with every live secret."""
+        return partial(self._compared, secrets) if self.location == "body" else self._compared(secrets, request)
 
-        A large body is parsed only if a member that is called so, at any depth, is one of them.
+    def _compared(self, secrets: Sequence[Secret], request: Request) -> Verified:
+        """Return why the request is believed. Raises NotAuthentic.
+
+        A large body is parsed only if a member that is called so, at any depth, is one of the secrets.
         """
         if self.location == "body" and len(request.body) > DIAGNOSED and not self._is_in(request.body, secrets):
             refuse("mismatch", f"{self._place}, which is too large to say more, is none of the configured secrets")
@@ -62,10 +66,6 @@ class SharedSecret:
         if any(compare(given.strip(), secret.reveal().strip()) for secret in secrets):
             refuse("mismatch", f"{self._place} fits a secret except for white space around it: correct the secret")
         refuse("mismatch", f"{self._place} is none of the configured secrets")
-
-    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
-        """See Verifier: the body has a part in it only where the secret is in the body."""
-        return None if self.location == "body" else self.verify(request, secrets, at=at)
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with the secret in its place. Raises NotAuthentic if the body has no such place."""

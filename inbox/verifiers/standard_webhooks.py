@@ -11,12 +11,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from inbox.models import Request, Secret, Verified
-from inbox.verifiers.base import check_tolerance, compare, header_bytes, refuse, timestamp
+from inbox.verifiers.base import ByHead, Verifier, check_tolerance, compare, header_bytes, refuse, timestamp
 from inbox.verifiers.hmac import rewritten
 
 PREFIXES = ("webhook-", "svix-")
@@ -33,7 +35,7 @@ Key = bytes | Ed25519PrivateKey | Ed25519PublicKey
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandardWebhooks:
+class StandardWebhooks(Verifier):
     """A list of signatures, of which any one may match any secret.
 
     A secret is `whsec_` (or nothing) and base64: checks and makes v1; `whpk_` and the base64 of a public key: checks
@@ -42,9 +44,13 @@ class StandardWebhooks:
 
     tolerance: float = 300.0
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
-        """Check the signatures, then the age of the timestamp."""
-        prefix, event_id, stamp, given = _head(request)
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
+        """Read id, timestamp and signatures; what they sign decides."""
+        return partial(self._signed, secrets, _head(request), at)
+
+    def _signed(self, secrets: Sequence[Secret], head: "_Head", at: float, request: Request) -> Verified:
+        """Check the signatures, then the age of the timestamp. Raises NotAuthentic."""
+        prefix, event_id, stamp, given = head
         for index, secret in enumerate(secrets):
             key = _key(secret)
             if _matches(key, given, b".".join((event_id, stamp, request.body))):
@@ -52,11 +58,6 @@ class StandardWebhooks:
                 version = "v1" if isinstance(key, bytes) else "v1a"
                 return Verified(f"standard webhooks {version}", index, event_id.decode(), whole=True)
         refuse("mismatch", _diagnose(request, secrets, given, b".".join((event_id, stamp, b""))))
-
-    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified | None:
-        """See Verifier: id, timestamp and signatures have to be there, and well-formed."""
-        _head(request)
-        return None
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with the three headers; its `webhook-id` stays, if it has one.
@@ -96,11 +97,20 @@ def _prefix(request: Request) -> str:
     return max(PREFIXES, key=lambda prefix: sum(request.header(prefix + part) is not None for part in PARTS))
 
 
-def _head(request: Request) -> tuple[str, bytes, bytes, dict[bytes, list[bytes]]]:
-    """Return the prefix of the headers, id, timestamp and signatures. Raises NotAuthentic."""
+class _Head(NamedTuple):
+    """What the headers say: their prefix, and the signatures by version."""
+
+    prefix: str
+    event_id: bytes
+    stamp: bytes
+    signatures: dict[bytes, list[bytes]]
+
+
+def _head(request: Request) -> _Head:
+    """Return what the headers say. Raises NotAuthentic."""
     prefix = _prefix(request)
     event_id, stamp = _event_id(request, prefix), header_bytes(request, f"{prefix}timestamp")
-    return prefix, event_id, stamp, _signatures(request, prefix)
+    return _Head(prefix, event_id, stamp, _signatures(request, prefix))
 
 
 def _event_id(request: Request, prefix: str) -> bytes:

@@ -35,12 +35,13 @@ class Body:
             raise BodyTooLarge(limit)
         body = bytearray()  # not a list: parts of one byte would weigh fifty times as much
         task = self._patience.begin()
-        stay.interrupt = partial(self._patience.hurry, task)
         try:
             while self._more:
                 part = self._part(await self._receive())
                 if len(body) + len(part) > limit:
                     raise BodyTooLarge(limit)
+                if self._more and stay.interrupt is None:
+                    stay.interrupt = partial(self._patience.hurry, task)
                 stay.grow(len(part), more=self._more)
                 body += part
         except asyncio.CancelledError:

@@ -70,7 +70,8 @@ class Stay:
 
     def end(self) -> None:
         """Leave, whether the request entered or not."""
-        self.parsed()
+        if self.parsing:
+            self._room.parsed(self)
         self._room.leave(self)
 
 
@@ -122,8 +123,9 @@ class Room:
         with self._mutex:
             if problem := self._crowded(proven):
                 raise StoreUnavailable(problem)
-            if proven and not stay.proven:
+            if stay.share is not None:
                 self._part(stay)
+            if proven and not stay.proven:
                 self._unproven_bytes -= stay.size
             stay.proven, stay.inside = proven, 1
             self._requests += 1
@@ -208,7 +210,8 @@ class Room:
             stay.interrupt()
 
     def _empty(self, stay: Stay) -> None:
-        self._part(stay)
+        if stay.share is not None:
+            self._part(stay)
         self._bytes -= stay.size
         self._unproven_bytes -= 0 if stay.proven else stay.size
         stay.size = 0
@@ -221,8 +224,8 @@ class Room:
 
     def _part(self, stay: Stay) -> None:
         share, stay.share = stay.share, None
-        if share is not None:
-            del share.stays[stay]
-            share.size -= stay.size
-            if not share.stays:
-                del self._shares[share.address]
+        assert share is not None
+        del share.stays[stay]
+        share.size -= stay.size
+        if not share.stays:
+            del self._shares[share.address]
