@@ -377,6 +377,31 @@ def test_unproven_body_that_stalls_is_taken_back_for_others(inbox: Inbox, logs: 
     assert ["incomplete_body"] * 2 == refusals(inbox)
 
 
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_room_is_shared_by_the_address_that_believed_proxies_saw(inbox: Inbox, proxies: int) -> None:
+    """Whoever has most is taken back first, although another's body is older; without a proxy of ours all are one."""
+
+    async def story(site: Site) -> bool:
+        def stalled(size: int, client: bytes) -> Line:
+            headers = (WELL_FORMED, (b"X-Forwarded-For", client))
+            return Line(Sent(parts=(b"x" * size,), length=999, headers=headers), more=True)
+
+        lines = [stalled(100, b"203.0.113.1"), stalled(300, b"203.0.113.2"), stalled(300, b"203.0.113.2")]
+        tasks = [asyncio.create_task(site.take(line)) for line in lines]
+        await asyncio.sleep(0.05)
+        assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
+        await asyncio.sleep(0.05)
+        done = tasks[0].done()
+        assert done != tasks[1].done()
+        for line in lines:
+            line.gone.set()
+        await asyncio.gather(*tasks)
+        return done
+
+    server = ServerSettings(max_waiting_bytes=1500, trusted_proxies=proxies)
+    assert (not proxies) == drive(Site(inbox, server), story)
+
+
 @pytest.mark.parametrize("headers", [(), ((b"Roomz-Signature", b"!!"),)])
 def test_what_its_headers_refuse_is_read_and_not_counted(inbox: Inbox, headers: Any) -> None:
     """Missing or malformed signature: 401, the sender may write to the end, and the room stays empty."""

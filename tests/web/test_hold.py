@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from inbox.config import ServerSettings
 from inbox.errors import ConfigError, Refused, StoreUnavailable
 from inbox.models import Request
 from inbox.store.sqlite.refused import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
@@ -21,6 +22,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "plain": {"provider": "roomz"},
     "hold": {"provider": "roomz", "on_unverified": "hold"},
     "small": {"provider": "roomz", "on_unverified": "hold", **SMALL},
+    "small2": {"provider": "roomz", "on_unverified": "hold", **SMALL},
 }
 
 
@@ -177,6 +179,15 @@ def test_one_stranger_leaves_room_for_others(
     post(client, "small", b"genuine", other)
     expected = [b"0", b"1"] + [b"genuine"] * (share == "another")
     assert expected == [request.body for request in held(inbox, "small")]
+
+
+def test_address_is_the_one_that_believed_proxies_saw(inbox: Inbox) -> None:
+    """Behind a proxy of ours each client has its own share; without it all are the proxy."""
+    for proxies, source, expected in ((1, "small", 3), (0, "small2", 2)):
+        client = create_app(inbox.runtime.receiver, ServerSettings(trusted_proxies=proxies)).test_client()
+        for number in range(3):
+            client.post(f"/in/{source}", data=b"{}", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+        assert expected == len(held(inbox, source))
 
 
 def junk(number: int) -> Request:
