@@ -133,10 +133,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits.
-
-    `network` is the address that shares these limits with others, see `inbox.identity.network`.
-    """
+    """A refused request as it came, to be verified again: until `expires_at`, within its source's limits."""
 
     request: Request
     expires_at: float

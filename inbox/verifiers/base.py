@@ -1,5 +1,7 @@
 """What every authentication scheme offers: verify(), sign() and redact(), on bytes, without I/O and without a clock.
 
+verify_head() is the first half of verify(), and needs no body: what it refuses is refused before a body is read.
+
 `compare` is the only place in this package where a secret or signature is compared.
 """
 

@@ -7,14 +7,14 @@ So the secret never reaches the store. Next: `inbox.ingest`.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from inbox.errors import NotAuthentic
 from inbox.models import REDACTED, Payload, Request, Secret, Verified, header_name
+from inbox.verifiers import json_text
 from inbox.verifiers.base import ByHead, Verifier, compare, header_bytes, redact_headers, refuse
 
 Location = Literal["header", "query", "body", "path"]
@@ -24,9 +24,6 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 
 DIAGNOSED = 16_384
 """Bytes; a larger body that holds no secret is not parsed to tell why: as objects it could take 26 times as much."""
-
-_SHORT = {'"': r"\"", "\\": r"\\", "/": r"\/", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
-"""What JSON may write instead of a character (RFC 8259, section 7)."""
 
 _HEADER = re.compile(rb"[!-~]([ -~]*[!-~])?")
 _SEGMENT = re.compile(rb"(?!\.\.?$)[!-.0-~]+")
@@ -163,15 +160,9 @@ class SharedSecret(Verifier):
         return found.encode("utf-8", "surrogatepass")
 
     def _is_in(self, body: bytes, secrets: Sequence[Secret]) -> bool:
-        """Tell whether a member of the JSON text has the right name and one of the secrets. Makes no objects of it.
-
-        The text is searched for the name, which is no secret: how long that takes tells nothing.
-        """
-        for string in set(_member(self._steps[-1]).findall(body)):
-            with suppress(ValueError):
-                if any(compare(_text(string), secret.reveal()) for secret in secrets):
-                    return True
-        return False
+        """Tell whether a member of the JSON text has the right name and one of the secrets. Makes no objects of it."""
+        given = json_text.strings(body, self._steps[-1])
+        return any(compare(text, secret.reveal()) for text in given for secret in secrets)
 
     def _read_path(self, request: Request) -> bytes:
         segments = [segment for segment in request.path.split("/") if segment]
@@ -244,23 +235,6 @@ def _load(body: bytes) -> Payload:
     return payload
 
 
-@lru_cache(maxsize=64)
-def _member(name: str) -> re.Pattern[bytes]:
-    """Return a pattern that finds the strings of members with this name, in any way in which JSON may write the name.
-
-    No two ways begin alike, so a search takes linear time.
-    """
-    return re.compile(b'"' + b"".join(map(_ways, name)) + rb'"\s*+:\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
-
-
-def _ways(char: str) -> bytes:
-    """Return a pattern for the ways in which JSON may write a character."""
-    units = char.encode("utf-16-be")
-    long = "".join(rf"\\u(?i:{units[place : place + 2].hex()})" for place in range(0, len(units), 2))
-    ways = [re.escape(char), long, *([re.escape(_SHORT[char])] if char in _SHORT else [])]
-    return f"(?:{'|'.join(ways)})".encode()
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
@@ -287,15 +261,13 @@ def _set(payload: Payload, steps: Sequence[str], value: str) -> Payload:
     return {**members, steps[0]: _set(members.get(steps[0]), steps[1:], value)}
 
 
-def _text(string: bytes) -> bytes:
-    return json.loads(string).encode("utf-8", "surrogatepass") if b"\\" in string else string[1:-1]
-
-
 def _swap(body: bytes, live: frozenset[bytes]) -> bytes:
     """Return the JSON text with REDACTED for each string that is a secret; the quick way where nothing is escaped."""
     placeholder = f'"{REDACTED}"'.encode()
     if b"\\" in body:
-        return _STRING.sub(lambda found: found[0] if found[1] or _text(found[0]) not in live else placeholder, body)
+        return _STRING.sub(
+            lambda found: found[0] if found[1] or json_text.decoded(found[0]) not in live else placeholder, body
+        )
     for secret in live:
         body = body.replace(b'"' + secret + b'"', placeholder)
     return body
@@ -315,4 +287,4 @@ def _texts(body: bytes) -> Iterator[bytes]:
     if b"\\" not in body:
         return
     strings = (match[0].removesuffix(match[1] or b"") for match in _STRING.finditer(body))
-    yield from (_text(string) for string in strings if b"\\" in string)
+    yield from (json_text.decoded(string) for string in strings if b"\\" in string)
