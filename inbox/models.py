@@ -64,8 +64,7 @@ class Request:
     def header(self, name: str) -> str | None:
         """Return the value of the header, None if it is not there."""
         wanted = header_name(name)
-        found = [value for key, value in self.headers if key == wanted]
-        return found[0] if found else None
+        return next((value for key, value in self.headers if key == wanted), None)
 
     def with_headers(self, headers: Mapping[str, str]) -> "Request":
         """Return this request with these headers set (added or replaced)."""

@@ -12,7 +12,7 @@ from inbox.errors import StoreUnavailable
 from inbox.identity import network
 
 PROVEN_FREE = 2
-"""Requests that no secret has proved use one part in so many of the room at most."""
+"""What no secret has proved uses one part in so many of the room at most."""
 
 PROBE = 65_536
 """Bytes of the body for which `/readyz` asks for room."""
@@ -95,6 +95,7 @@ class Room:
 
     def __init__(self, server: ServerSettings) -> None:
         self._most, self._most_bytes = server.max_waiting, server.max_waiting_bytes
+        self._part_bytes = server.max_waiting_bytes // PROVEN_FREE
         self._mutex = Lock()
         self._requests = self._bytes = 0
         self._unproven_requests = self._unproven_bytes = 0
@@ -107,7 +108,7 @@ class Room:
         with self._mutex:
             if stay.taken_back:
                 raise StoreUnavailable(TAKEN_BACK)
-            if problem := self._lacks(size, stay.size, stay.proven):
+            if self._bytes + size > self._part_bytes and (problem := self._lacks(size, stay.size, stay.proven)):
                 self._make_room(stay, size, problem)
             stay.size += size
             self._bytes += size
@@ -165,8 +166,8 @@ class Room:
         """Return what is in the way of so many bytes beside the `own` ones, "" if nothing is."""
         if size and self._bytes > own and self._bytes + size - freed > self._most_bytes:
             return f"requests with {self._bytes} bytes are being worked on"
-        part = self._most_bytes // PROVEN_FREE
-        if size and not proven and self._unproven_bytes > own and self._unproven_bytes + size - freed > part:
+        mine = self._unproven_bytes + size - freed
+        if size and not proven and self._unproven_bytes > own and mine > self._part_bytes:
             return f"requests with {self._unproven_bytes} bytes that prove nothing yet are being worked on"
         return ""
 
