@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import parse_qsl
 
 from inbox.models import Payload, Request, Verified
@@ -51,6 +52,27 @@ def _unguessed() -> str:
 
 _DIGITS: list[str] = []
 os.register_at_fork(after_in_child=_DIGITS.clear)  # or its parent would give the same
+
+
+@lru_cache(maxsize=1024)
+def network(remote: str) -> str:
+    """Return whose share of what is limited a client address uses: an IPv4 address, or the /64 of an IPv6 one.
+
+    A whole /64 belongs to one customer. A port behind the address, as some proxies write it, does not count. Text that
+    is no address is its own share.
+    """
+    text = remote.partition("]")[0].removeprefix("[") if remote.startswith("[") else remote
+    if text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return printable(remote)[:100]
+    if not isinstance(address, IPv4Address):
+        if address.ipv4_mapped is None:
+            return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+        address = address.ipv4_mapped
+    return str(address)
 
 
 def content_digest(request: Request) -> bytes:

@@ -26,12 +26,13 @@ from inbox.errors import (
     UnknownSource,
     Violation,
 )
-from inbox.identity import content_digest, printable, request_id
+from inbox.identity import content_digest, network, printable, request_id
 from inbox.models import REDACTED, Headers, Held, NewEvent, Payload, Refusal, Request, Stored, Verified
 from inbox.providers.base import Provider
 from inbox.store.base import Inlet
 from inbox.timekeeper import Timekeeper
 from inbox.validation import NOT_IN_TIME, Schemas, parse
+from inbox.verifiers.base import ByHead, proved
 
 log = structlog.get_logger("inbox.ingest")
 
@@ -43,14 +44,22 @@ ALWAYS_REDACTED = frozenset(
     {"authorization", "proxy-authorization", "cookie", "token", "x-token", "api-key", "x-api-key"}
 )
 
-Read = Callable[[int], bytes]
-"""Returns the whole body. Raises BodyTooLarge as soon as it is known to be longer than so many bytes."""
+MAX_UNPROVEN_VALUES = 500_000
+"""JSON values of a body that nothing proves; as objects they take some 40 MB."""
 
 
 class ReadBody(NamedTuple):
-    """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than so many bytes."""
+    """A step of `Receiver.flow`: fetch the whole body; throw BodyTooLarge if it is longer than `limit` bytes.
+
+    `proven` tells that the headers have proved who sends.
+    """
 
     limit: int
+    proven: bool
+
+
+Read = Callable[[ReadBody], bytes]
+"""Returns the whole body. Raises BodyTooLarge as soon as it is known to be longer than the limit."""
 
 
 class Aside(NamedTuple):
@@ -110,13 +119,15 @@ class Receiver:
                 raise MethodNotAllowed(request.method, source.methods)
             if request.query.count("&") >= MAX_PARAMETERS:
                 raise Malformed(f"the query has more than {MAX_PARAMETERS} parameters")
-            body = yield ReadBody(source.max_body)
+            found = _by_head(source, request, at)
+            body = yield ReadBody(source.max_body, isinstance(found, Verified))
             request = Request(
                 request.method, request.path, request.query, request.headers, body, request.remote, request.id
             )
-            event = yield from self._event(name, source, request, at)
+            event = yield from self._event(name, source, request, at, found)
             return self.stored(source, event, (yield event))
         except Refused as refused:
+            refused.__traceback__ = refused.__context__ = None  # they hold the body and what was parsed of it
             if isinstance(refused, NotAuthentic) and not refused.is_settled:
                 yield from self._diagnose(name, refused, at)
             refusal = self._refusal(name if source is not None else "", source, request, refused, at)
@@ -130,8 +141,13 @@ class Receiver:
                 refused.told["held"] = kept
             raise
 
-    def accept(self, name: str, request: Request, read: Read) -> Answer:
-        """Take a request and wait until it is stored; its body is fetched with `read`. Raises what `flow` does."""
+    def accept(
+        self, name: str, request: Request, read: Read, enter: Callable[[NewEvent], None] = lambda event: None
+    ) -> Answer:
+        """Take a request and wait until it is stored. Raises what `flow` and the two functions do.
+
+        `read` fetches the body; `enter` is told of the event before it waits for the store.
+        """
         flow = self.flow(name, request)
         step = partial(next, flow)
         while True:
@@ -141,9 +157,11 @@ class Receiver:
                 return end.value  # type: ignore[no-any-return]
             try:
                 if isinstance(need, ReadBody):
-                    step = partial(flow.send, read(need.limit))
-                else:
-                    step = partial(flow.send, need.work() if isinstance(need, Aside) else self._put(need))
+                    step = partial(flow.send, read(need))
+                    continue
+                if isinstance(need, NewEvent):
+                    enter(need)
+                step = partial(flow.send, need.work() if isinstance(need, Aside) else self._put(need))
             except InboxError as error:
                 step = partial(flow.throw, error)
 
@@ -194,8 +212,10 @@ class Receiver:
         """Raise StoreError unless something can be written durably."""
         self._inlet.probe()
 
-    def _event(self, name: str, source: Provider, request: Request, at: float) -> Generator[Aside, Any, NewEvent]:
-        verified = source.verify(request, at=at)
+    def _event(
+        self, name: str, source: Provider, request: Request, at: float, found: ByHead | None = None
+    ) -> Generator[Aside, Any, NewEvent]:
+        verified = proved(found or source.verify_head(request, at=at), request)
         redacted = source.redact(request)
         payload, violations = self._content(source, redacted, verified)
         event_type = source.type_of(redacted, payload)
@@ -228,7 +248,7 @@ class Receiver:
         whether the last chunk came, but the front part of a JSON object is never JSON.
         """
         try:
-            return payload_of(source, request), ()
+            return payload_of(source, request, MAX_UNPROVEN_VALUES if verified.secret is None else None), ()
         except Malformed as error:
             if request.header("transfer-encoding") is not None and not verified.whole:
                 raise Incomplete(f"{error.diagnosis}; it came in chunks, the last of which may be missing") from None
@@ -274,18 +294,31 @@ class Receiver:
         """Return the request as it is to be kept, if the source keeps what is not authentic."""
         if source is None or source.on_unverified != "hold" or not isinstance(refused, NotAuthentic):
             return None
-        passed = self._timekeeper.now()
-        return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes, passed)
+        passed, address = self._timekeeper.now(), network(request.remote)
+        return Held(request, at + source.hold_for, source.hold_requests, source.hold_bytes, passed, address)
 
 
-def payload_of(source: Provider, request: Request) -> Payload:
+def _by_head(source: Provider, request: Request, at: float) -> ByHead | None:
+    """Return what the headers tell. Raises NotAuthentic if no body could help.
+
+    None where the request is to be held: with its body, when that is there.
+    """
+    try:
+        return source.verify_head(request, at=at)
+    except NotAuthentic:
+        if source.on_unverified == "hold":
+            return None
+        raise
+
+
+def payload_of(source: Provider, request: Request, most: int | None = None) -> Payload:
     """Return what a (redacted) request says: its JSON body, or its query where that carries the data.
 
-    Raises Malformed.
+    Raises Malformed, also for a body that may have more than `most` values.
     """
     if request.method in ("GET", "DELETE") and not request.body:
         return source.query_payload(request)
-    return parse(request.body)
+    return parse(request.body, most=most)
 
 
 def redact_headers(headers: Headers) -> Headers:

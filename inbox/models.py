@@ -64,8 +64,7 @@ class Request:
     def header(self, name: str) -> str | None:
         """Return the value of the header, None if it is not there."""
         wanted = header_name(name)
-        found = [value for key, value in self.headers if key == wanted]
-        return found[0] if found else None
+        return next((value for key, value in self.headers if key == wanted), None)
 
     def with_headers(self, headers: Mapping[str, str]) -> "Request":
         """Return this request with these headers set (added or replaced)."""
@@ -133,13 +132,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A refused request as it came, to be verified again: until `expires_at`, and within its source's limits."""
+    """A refused request as it came, to be verified again: until `expires_at`, within its source's limits."""
 
     request: Request
     expires_at: float
     max_requests: int
     max_bytes: int
     passed: float = float("-inf")  # the known time now (see `elapsed`): what has expired by then makes room
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from inbox.identity import (
     event_key,
     event_type,
     find,
+    network,
     pointed,
     printable,
     request_id,
@@ -279,3 +280,31 @@ def test_forked_child_gives_other_ids_than_its_parent(tmp_path: Path) -> None:
     assert 0 == exit_code(child)
     mine, others = {request_id(0.0) for _ in range(300)}, set((tmp_path / "ids").read_text().split())
     assert (300, 300, set()) == (len(mine), len(others), mine & others)
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::9]:443", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("unknown", "unknown"),
+        ("x" * 200, "x" * 100),
+        ("\x00\ud800", r"\x00\ud800"),
+    ],
+)
+def test_network_is_an_address_or_the_64_of_an_ipv6_one(remote: str, expected: str) -> None:
+    """A port does not count, nor does the form of an IPv4 address; what is no address is a share of its own."""
+    assert expected == network(remote)
+
+
+@given(st.text())
+def test_network_of_any_text_is_text(remote: str) -> None:
+    """Whatever a proxy passes on: of a bounded length, and as bytes that a table takes."""
+    assert len(network(remote).encode()) <= 600

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from inbox.errors import ConfigError, Malformed, Violation
 from inbox.validation import DIALECT, MAX_DEPTH, MAX_TEXT, MAX_VIOLATIONS, Schemas, parse
+from inbox.validation.parsing import values_at_most
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -594,6 +595,31 @@ def test_properties_may_be_called_like_keywords(tmp_path: Path) -> None:
     assert () == schemas.violations("p", "x", {"$ref": "missing.json", "const": 1, "enum": 2})
     found = schemas.violations("p", "x", {"$ref": 1, "const": "", "enum": ""})
     assert ["/$ref", "/const", "/enum"] == [violation.pointer for violation in found]
+
+
+@pytest.mark.parametrize("body", [b"[" + b"[]," * 40 + b"[]]", b'{"a":{"b":[' + b"1," * 99 + b"1]}}"])
+def test_too_many_values_are_told_before_any_is_made(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brackets, commas and colons are counted, nothing is decoded; without a limit the same text is read."""
+    assert parse(body) == parse(body, most=1000) == json.loads(body)
+    monkeypatch.setattr("inbox.validation.parsing._decode", None)
+    with pytest.raises(Malformed, match="more than 40 values"):
+        parse(body, most=40)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_values_are_never_undercounted(payload: Any) -> None:
+    """However many there are, keys too, the bound is as large."""
+
+    def count(item: Any) -> int:
+        if isinstance(item, dict):
+            return 1 + len(item) + sum(map(count, item.values()))
+        return 1 + sum(map(count, item)) if isinstance(item, list) else 1
+
+    assert count(payload) <= values_at_most(json.dumps(payload).encode())
 
 
 def test_true_and_false_are_schemas(tmp_path: Path) -> None:

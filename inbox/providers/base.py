@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from inbox import identity
 from inbox.models import Payload, Request, Secret, Verified
 from inbox.retention_settings import REFUSAL_LIMITS
-from inbox.verifiers.base import Verifier
+from inbox.verifiers.base import ByHead, Verifier
 
 MIB = 1024 * 1024
 DAY = 86400.0
@@ -90,6 +90,10 @@ class Provider:
     def verify(self, request: Request, *, at: float) -> Verified:
         """Return why the request is believed. Raises NotAuthentic."""
         return self.verifier.verify(request, self.secrets, at=at)
+
+    def verify_head(self, request: Request, *, at: float) -> ByHead:
+        """Return why a request is believed, or what decides that with its body. Raises NotAuthentic."""
+        return self.verifier.verify_head(request, self.secrets, at=at)
 
     def redact(self, request: Request) -> Request:
         """Return the request without anything that would let a reader of the store pose as the sender."""

@@ -23,14 +23,16 @@ class _Unreadable(ValueError):
     """Text that is JSON to some readers only; the message says why."""
 
 
-def parse(body: bytes, subject: str = "the body") -> Payload:
+def parse(body: bytes, subject: str = "the body", most: int | None = None) -> Payload:
     """Return the JSON value that the body holds. A UTF-8 byte order mark in front is skipped (RFC 8259, section 8.1).
 
     Raises Malformed for anything that two readers could understand in two ways: invalid UTF-8, NaN and Infinity,
-    a key that stands twice in one object, nesting or numbers beyond what can be read, and an empty body. `subject`
-    is how the diagnosis begins.
+    a key that stands twice in one object, nesting or numbers beyond what can be read, and an empty body; and before
+    any object is made, for what may have more than `most` values. `subject` is how the diagnosis begins.
     """
     try:
+        if most is not None and len(body) > most and values_at_most(body) > most:
+            raise _Unreadable(f"may be JSON with more than {most} values, too many for a sender that proves nothing")
         text = body.decode("utf-8").removeprefix("\ufeff")
         if not text.strip(" \t\r\n"):
             raise _Unreadable("is empty")
@@ -48,6 +50,11 @@ def parse(body: bytes, subject: str = "the body") -> Payload:
     except ValueError:
         problem = "is JSON with a whole number of too many digits"
     raise Malformed(f"{subject} {problem}")
+
+
+def values_at_most(body: bytes) -> int:
+    """Return a number of values that the JSON text has at most: each is the first, or follows a bracket or a comma."""
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{") + body.count(b":")
 
 
 def _decode(text: str) -> Payload:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from inbox.models import Request, Secret, Verified, header_name, iso
-from inbox.verifiers.base import check_age, check_tolerance, compare, header_bytes, redact_headers, refuse
+from inbox.verifiers.base import Verifier, check_age, check_tolerance, compare, header_bytes, redact_headers, refuse
 
 Scheme = Literal["01", "02"]
 
@@ -40,7 +40,7 @@ _FAULTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AesToken:
+class AesToken(Verifier):
     """An encrypted token in a header.
 
     header     where the token is; `x-token` and `authorization` are tried after it
@@ -64,7 +64,7 @@ class AesToken:
     api_key: Secret | None = None
     tolerance: float = 300.0
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
         """Decrypt the token under each secret, then check API key and age."""
         scheme, data = self._read(request)
         nearest = 0

@@ -1,11 +1,13 @@
 """What every authentication scheme offers: verify(), sign() and redact(), on bytes, without I/O and without a clock.
 
+verify_head() is the first half of verify(), and needs no body: what it refuses is refused before a body is read.
+
 `compare` is the only place in this package where a secret or signature is compared.
 """
 
 import hmac
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeAlias
 
 from inbox.errors import NotAuthentic
 from inbox.models import REDACTED, Request, Secret, Verified
@@ -17,15 +19,25 @@ MAX_SIGNATURES = 16
 """Signatures of one request that are examined, so that a stranger cannot make us work."""
 
 
+ByHead: TypeAlias = Verified | Callable[[Request], Verified]
+"""What the headers prove; or, where the body decides, what proves the request when its body is there."""
+
+
 class Verifier(Protocol):
     """An authentication scheme with its settings, but without its secrets."""
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
-        """Return why the request is believed; `at` is the time of receipt.
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
+        """Return why the request is believed, or what decides that with its body, which is not there yet.
 
-        Raises NotAuthentic with a diagnosis for the owner. Never anything else, whatever the request holds.
+        `at` is the time of receipt. Raises NotAuthentic, with a diagnosis for the owner, if no body could make it
+        authentic: its credential is missing or malformed, or wrong where it does not cover the body. Neither this nor
+        the second step raises anything else, whatever the request holds.
         """
         ...
+
+    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+        """Return why a whole request is believed: both steps at once. Raises NotAuthentic."""
+        return proved(self.verify_head(request, secrets, at=at), request)
 
     def sign(self, request: Request, secret: Secret, *, at: float) -> Request:
         """Return the request with the credentials that the sender would put on it."""
@@ -45,6 +57,11 @@ class Verifier(Protocol):
     def check(self, secrets: Sequence[Secret]) -> None:
         """Raise ValueError if one of the secrets cannot be used with this scheme."""
         ...
+
+
+def proved(found: ByHead, request: Request) -> Verified:
+    """Return why a whole request is believed of which this was found by its headers. Raises NotAuthentic."""
+    return found if isinstance(found, Verified) else found(request)
 
 
 def compare(given: bytes, expected: bytes) -> bool:

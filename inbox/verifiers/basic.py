@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inbox.models import Request, Secret, Verified
-from inbox.verifiers.base import compare, header_bytes, redact_headers, refuse
+from inbox.verifiers.base import Verifier, compare, header_bytes, redact_headers, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basic:
+class Basic(Verifier):
     """HTTP Basic; `username` may be empty, and both are compared as UTF-8."""
 
     username: str
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
         """Compare user name and password, both in every case."""
         user, password = _read(request)
         known = compare(user, self.username.encode())

@@ -13,7 +13,16 @@ from functools import partial
 from typing import Any, Literal
 
 from inbox.models import Request, Secret, Verified, header_name
-from inbox.verifiers.base import MAX_SIGNATURES, any_equal, check_tolerance, header_bytes, refuse, timestamp
+from inbox.verifiers.base import (
+    MAX_SIGNATURES,
+    ByHead,
+    Verifier,
+    any_equal,
+    check_tolerance,
+    header_bytes,
+    refuse,
+    timestamp,
+)
 
 Digest = Literal["sha1", "sha256", "sha384", "sha512"]
 Encoding = Literal["hex", "base64"]
@@ -43,7 +52,7 @@ _BRACKETED = re.compile(rb"\s*[\[{].*[\]}]\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hmac:
+class Hmac(Verifier):
     """HMAC of `signed` under the secret, in a header.
 
     signed            template of what is signed: {body}, {timestamp} and {id}, other text as it stands; where {id} and
@@ -67,9 +76,17 @@ class Hmac:
     tolerance: float = 300.0
     key_encoding: KeyEncoding = "utf8"
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
-        """Check the signature, then the age of the timestamp where one is signed."""
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
+        """Read signature, timestamp and id; what they sign decides."""
         stamp, signatures = self._read(request)
+        if "{id}" in self.signed:
+            header_bytes(request, self.id_header)
+        return partial(self._signed, secrets, stamp, signatures, at)
+
+    def _signed(
+        self, secrets: Sequence[Secret], stamp: bytes, signatures: list[bytes], at: float, request: Request
+    ) -> Verified:
+        """Check the signature, then the age of the timestamp where one is signed. Raises NotAuthentic."""
         content = self._content(request, stamp)
         for index, secret in enumerate(secrets):
             expected = self._digest(secret, content)

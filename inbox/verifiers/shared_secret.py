@@ -8,24 +8,29 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from inbox.errors import NotAuthentic
 from inbox.models import REDACTED, Payload, Request, Secret, Verified, header_name
-from inbox.verifiers.base import compare, header_bytes, redact_headers, refuse
+from inbox.verifiers import json_text
+from inbox.verifiers.base import ByHead, Verifier, compare, header_bytes, redact_headers, refuse
 
 Location = Literal["header", "query", "body", "path"]
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 """A string of a JSON text and, where it is a key, its colon. Only for text that is known to be JSON."""
 
+DIAGNOSED = 16_384
+"""Bytes; a larger body that holds no secret is not parsed to tell why: as objects it could take 26 times as much."""
+
 _HEADER = re.compile(rb"[!-~]([ -~]*[!-~])?")
 _SEGMENT = re.compile(rb"(?!\.\.?$)[!-.0-~]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedSecret:
+class SharedSecret(Verifier):
     """One of the live secrets stands at a place of the request.
 
     location  header, query, body or path
@@ -38,8 +43,17 @@ class SharedSecret:
     name: str = ""
     prefix: str = ""
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
         """Compare what stands at the place with every live secret."""
+        return partial(self._compared, secrets) if self.location == "body" else self._compared(secrets, request)
+
+    def _compared(self, secrets: Sequence[Secret], request: Request) -> Verified:
+        """Return why the request is believed. Raises NotAuthentic.
+
+        A large body is parsed only if a member that is called so, at any depth, is one of the secrets.
+        """
+        if self.location == "body" and len(request.body) > DIAGNOSED and not self._is_in(request.body, secrets):
+            refuse("mismatch", f"{self._place}, which is too large to say more, is none of the configured secrets")
         given = self._read(request)
         if not given:
             refuse("missing", f"{self._place} is empty")
@@ -145,6 +159,11 @@ class SharedSecret:
             refuse("malformed", f"{self._place} is not text")
         return found.encode("utf-8", "surrogatepass")
 
+    def _is_in(self, body: bytes, secrets: Sequence[Secret]) -> bool:
+        """Tell whether a member of the JSON text has the right name and one of the secrets. Makes no objects of it."""
+        given = json_text.strings(body, self._steps[-1])
+        return any(compare(text, secret.reveal()) for text in given for secret in secrets)
+
     def _read_path(self, request: Request) -> bytes:
         segments = [segment for segment in request.path.split("/") if segment]
         if len(segments) < self._number:
@@ -208,6 +227,8 @@ def _load(body: bytes) -> Payload:
     try:
         payload = _DECODER.decode(body.decode("utf-8").removeprefix("\ufeff"))
     except (ValueError, RecursionError):
+        payload = _load  # JSON has no such value
+    if payload is _load:
         refuse("malformed", "the body, where the secret should be, is not JSON in UTF-8")
     if not isinstance(payload, dict):
         refuse("malformed", "the body, where the secret should be, is not a JSON object")
@@ -240,15 +261,13 @@ def _set(payload: Payload, steps: Sequence[str], value: str) -> Payload:
     return {**members, steps[0]: _set(members.get(steps[0]), steps[1:], value)}
 
 
-def _text(string: bytes) -> bytes:
-    return json.loads(string).encode("utf-8", "surrogatepass") if b"\\" in string else string[1:-1]
-
-
 def _swap(body: bytes, live: frozenset[bytes]) -> bytes:
     """Return the JSON text with REDACTED for each string that is a secret; the quick way where nothing is escaped."""
     placeholder = f'"{REDACTED}"'.encode()
     if b"\\" in body:
-        return _STRING.sub(lambda found: found[0] if found[1] or _text(found[0]) not in live else placeholder, body)
+        return _STRING.sub(
+            lambda found: found[0] if found[1] or json_text.decoded(found[0]) not in live else placeholder, body
+        )
     for secret in live:
         body = body.replace(b'"' + secret + b'"', placeholder)
     return body
@@ -268,4 +287,4 @@ def _texts(body: bytes) -> Iterator[bytes]:
     if b"\\" not in body:
         return
     strings = (match[0].removesuffix(match[1] or b"") for match in _STRING.finditer(body))
-    yield from (_text(string) for string in strings if b"\\" in string)
+    yield from (json_text.decoded(string) for string in strings if b"\\" in string)

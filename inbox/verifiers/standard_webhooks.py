@@ -12,12 +12,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from inbox.models import Request, Secret, Verified
-from inbox.verifiers.base import MAX_SIGNATURES, any_equal, check_tolerance, compare, header_bytes, refuse, timestamp
+from inbox.verifiers.base import (
+    MAX_SIGNATURES,
+    ByHead,
+    Verifier,
+    any_equal,
+    check_tolerance,
+    compare,
+    header_bytes,
+    refuse,
+    timestamp,
+)
 from inbox.verifiers.hmac import rewritten
 
 PREFIXES = ("webhook-", "svix-")
@@ -25,13 +36,16 @@ PARTS = ("id", "timestamp", "signature")
 MAX_ASYMMETRIC = 4
 """Of the MAX_SIGNATURES that are examined: each is compared with each key by arithmetic that takes a tenth of a ms."""
 
+SIZES = {b"v1": 32, b"v1a": 64}
+"""Bytes of a signature."""
+
 _ID = re.compile(rb"[ -~]+")
 _TIMESTAMP_WITHIN = re.compile(rb"\.\d+(?:\.|\Z)")
 Key = bytes | Ed25519PrivateKey | Ed25519PublicKey
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandardWebhooks:
+class StandardWebhooks(Verifier):
     """A list of signatures, of which any one may match any secret.
 
     A secret is `whsec_` (or nothing) and base64: checks and makes v1; `whpk_` and the base64 of a public key: checks
@@ -40,11 +54,13 @@ class StandardWebhooks:
 
     tolerance: float = 300.0
 
-    def verify(self, request: Request, secrets: Sequence[Secret], *, at: float) -> Verified:
-        """Check the signatures, then the age of the timestamp."""
-        prefix = _prefix(request)
-        event_id, stamp = _event_id(request, prefix), header_bytes(request, f"{prefix}timestamp")
-        given = _signatures(request, prefix)
+    def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:
+        """Read id, timestamp and signatures; what they sign decides."""
+        return partial(self._signed, secrets, _head(request), at)
+
+    def _signed(self, secrets: Sequence[Secret], head: "_Head", at: float, request: Request) -> Verified:
+        """Check the signatures, then the age of the timestamp. Raises NotAuthentic."""
+        prefix, event_id, stamp, given = head
         for index, secret in enumerate(secrets):
             key = _key(secret)
             if _matches(key, given, b".".join((event_id, stamp, request.body))):
@@ -91,6 +107,22 @@ def _prefix(request: Request) -> str:
     return max(PREFIXES, key=lambda prefix: sum(request.header(prefix + part) is not None for part in PARTS))
 
 
+class _Head(NamedTuple):
+    """What the headers say: their prefix, and the signatures by version."""
+
+    prefix: str
+    event_id: bytes
+    stamp: bytes
+    signatures: dict[bytes, list[bytes]]
+
+
+def _head(request: Request) -> _Head:
+    """Return what the headers say. Raises NotAuthentic."""
+    prefix = _prefix(request)
+    event_id, stamp = _event_id(request, prefix), header_bytes(request, f"{prefix}timestamp")
+    return _Head(prefix, event_id, stamp, _signatures(request, prefix))
+
+
 def _event_id(request: Request, prefix: str) -> bytes:
     event_id = header_bytes(request, f"{prefix}id")
     if not _ID.fullmatch(event_id):
@@ -101,15 +133,17 @@ def _event_id(request: Request, prefix: str) -> bytes:
 
 
 def _signatures(request: Request, prefix: str) -> dict[bytes, list[bytes]]:
-    """Return the decoded signatures by version; other versions and what is not base64 are left out."""
+    """Return the decoded signatures by version; other versions, other sizes and what is not base64 are left out."""
     found: dict[bytes, list[bytes]] = {b"v1": [], b"v1a": []}
     for item in header_bytes(request, f"{prefix}signature").split(maxsplit=MAX_SIGNATURES)[:MAX_SIGNATURES]:
         version, _, text = item.partition(b",")
         try:
-            found[version].append(base64.b64decode(text, validate=True))
+            signature = base64.b64decode(text, validate=True)
+            if len(signature) == SIZES[version]:
+                found[version].append(signature)
         except (KeyError, binascii.Error):
             continue
-    if not any(map(any, found.values())):
+    if not any(found.values()):
         refuse("malformed", f"the header {prefix}signature holds no signature of the form v1,… or v1a,…")
     return {b"v1": found[b"v1"], b"v1a": found[b"v1a"][:MAX_ASYMMETRIC]}
 

@@ -11,8 +11,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from inbox.config import ServerSettings
 from inbox.errors import BodyTooLarge, InboxError, Incomplete
-from inbox.ingest import Receiver
-from inbox.models import Request, header_name
+from inbox.ingest import ReadBody, Receiver
+from inbox.models import NewEvent, Request, header_name
 from inbox.web import answers
 from inbox.web.address import address
 from inbox.web.body import FORGOTTEN
@@ -63,18 +63,18 @@ def create_bare(server: ServerSettings) -> Flask:
 
 
 def _receive(receiver: Receiver, room: Room, lookout: Lookout, lines: Lines) -> Callable[[], Response | None]:
-    """Return what answers `/in/…`, with any method; a request enters the room when its body is to be read."""
+    """Return what answers `/in/…`, with any method."""
 
     def receive() -> Response | None:
         found = address(request.path)
         if found is None:
             return None
         source, path = found
-        begun, stay = time.perf_counter(), Stay(room)
+        begun, stay = time.perf_counter(), Stay(room, request.environ.get("REMOTE_ADDR") or "")
         asked = Request(id=receiver.request_id())
         try:
             asked = _request(path, asked.id)
-            answer = receiver.accept(source, asked, partial(_read, stay))
+            answer = receiver.accept(source, asked, partial(_read, stay), partial(_enter, stay))
             made = answers.accepted(answer)
             lines.accepted(source, asked, answer, begun)
         except InboxError as error:
@@ -108,37 +108,37 @@ def _request(path: str, identity: str) -> Request:
     )
 
 
-def _read(stay: Stay, limit: int) -> bytes:
-    """Return the body when there is room for it.
+def _read(stay: Stay, need: ReadBody) -> bytes:
+    """Return the body, which `stay` counts as it comes.
 
     Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit; StoreUnavailable.
-    """
-    length = request.content_length
-    if length is not None and length > limit:
-        raise BodyTooLarge(limit)
-    stay.begin(limit if length is None else length)
-    body = _body(limit, length or 0)
-    stay.has(len(body))
-    return body
-
-
-def _body(limit: int, length: int) -> bytes:
-    """Return the body, of which `length` bytes are announced. Raises BodyTooLarge one byte after the limit.
-
     Raises Incomplete if less came than Content-Length says: servers hand over what there is when a connection breaks.
     """
-    body = request.stream.read(limit + 1)
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
+    stay.proven = need.proven
+    length, body = request.content_length or 0, bytearray()
+    if length > need.limit:
+        raise BodyTooLarge(need.limit)
+    while part := request.stream.read(min(CHUNK, need.limit + 1 - len(body))):
+        if len(body) + len(part) > need.limit:
+            raise BodyTooLarge(need.limit)
+        stay.grow(len(part), more=True)
+        body += part
+    stay.grow(0, more=False)
     if len(body) < length:
         raise Incomplete(f"Content-Length says {length} bytes, {len(body)} came before the connection ended")
-    return body
+    stay.parse()
+    return bytes(body)
+
+
+def _enter(stay: Stay, event: NewEvent) -> None:
+    stay.parsed()
+    stay.enter(proven=event.secret is not None)
 
 
 def _leave_nothing(response: Response) -> Response:
     """Read the body that nobody asked for, so that its sender can write to the end, and then read the answer."""
     left = request.content_length or 0
-    if response.status_code in (404, 405, 413, 503) and left <= FORGOTTEN:
+    if response.status_code in (401, 404, 405, 413, 503) and left <= FORGOTTEN:
         try:
             while left > 0 and (chunk := request.stream.read(min(left, CHUNK))):
                 left -= len(chunk)

@@ -63,6 +63,7 @@ class Beside:
         self._application = WSGIMiddleware(application, workers=server.threads)  # type: ignore[arg-type]
         self._patience = Patience(server.body_timeout)
         self._room = room
+        self._proxies = server.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or begin and end with the server."""
@@ -80,10 +81,11 @@ class Beside:
             await self._show({**scope, "query_string": b""}, b"", send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, stay = Body(receive, self._patience), Stay(self._room)
+        headers, body = headers_of(scope), Body(receive, self._patience)
+        stay = Stay(self._room, remote_of(scope, headers, self._proxies))
         try:
-            body.announced(headers_of(scope))
-            content = await body.read(MAX_FORM, stay.grow)
+            body.announced(headers)
+            content = await body.read(MAX_FORM, stay)
             await self._show(scope, content, send)
         except InboxError as error:
             await respond(explained(error), send)
@@ -131,11 +133,15 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
+def remote_of(scope: Scope, headers: Mapping[str, str], proxies: int) -> str:
+    """Return the client's address, as the first of so many believed proxies saw it."""
+    client = scope.get("client")
+    remote: str = client[0] if client else ""
+    return (forwarded(headers.get("x-forwarded-for", ""), proxies) or remote) if proxies else remote
+
+
 def request_of(scope: Scope, headers: Mapping[str, str], path: str, proxies: int, identity: str) -> Request:
     """Return the request without its body."""
-    client = scope.get("client")
-    remote = client[0] if client else ""
-    if proxies:
-        remote = forwarded(headers.get("x-forwarded-for", ""), proxies) or remote
     query = scope["query_string"].decode("latin-1")
+    remote = remote_of(scope, headers, proxies)
     return Request(scope["method"].upper(), path, query, tuple(headers.items()), remote=remote, id=identity)

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
-from inbox.errors import BodyTooLarge, Incomplete, TooSlow
+from inbox.errors import BodyTooLarge, Incomplete, StoreUnavailable, TooSlow
 from inbox.web.patience import Patience
+from inbox.web.room import TAKEN_BACK, Stay
 
 FORGOTTEN = 4 * 2**20
 """Bytes; a body announced to be longer is not read to its end for the sake of an answer."""
@@ -27,8 +29,8 @@ class Body:
         """Learn from the headers how long the body is: None if it comes in chunks."""
         self._length = int(headers.get("content-length") or "0") if "transfer-encoding" not in headers else None
 
-    async def read(self, limit: int, came: Callable[[int], None]) -> bytes:
-        """Return the whole body; `came` is told of each part. Raises BodyTooLarge, Incomplete, TooSlow."""
+    async def read(self, limit: int, stay: Stay) -> bytes:
+        """Return the whole body, which `stay` counts. Raises BodyTooLarge, Incomplete, TooSlow, StoreUnavailable."""
         if self._length is not None and self._length > limit:
             raise BodyTooLarge(limit)
         body = bytearray()  # not a list: parts of one byte would weigh fifty times as much
@@ -38,12 +40,16 @@ class Body:
                 part = self._part(await self._receive())
                 if len(body) + len(part) > limit:
                     raise BodyTooLarge(limit)
-                came(len(part))
+                if self._more and stay.interrupt is None:
+                    stay.interrupt = partial(self._patience.hurry, task)
+                stay.grow(len(part), more=self._more)
                 body += part
         except asyncio.CancelledError:
             if not self._patience.is_over(task):
                 raise
             self._more = False
+            if stay.taken_back:
+                raise StoreUnavailable(TAKEN_BACK) from None
             seconds = self._patience.seconds
             raise TooSlow(f"{len(body)} bytes came in {seconds:g} s; body_timeout is that long") from None
         finally:

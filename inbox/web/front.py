@@ -26,12 +26,9 @@ from inbox.web.lane import Lane
 from inbox.web.lines import Lines
 from inbox.web.mailbox import Mailbox
 from inbox.web.patience import TICK, Patience
-from inbox.web.room import Room, Stay
+from inbox.web.room import LARGE, Room, Stay
 
 log = structlog.get_logger("inbox.web")
-
-LARGE = 32_768
-"""Bytes from which on a body is verified and read in a thread: it takes longer than others should have to wait."""
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
 
@@ -105,7 +102,7 @@ class Front:
             headers = headers_of(scope)
             request = request_of(scope, headers, path, self._server.trusted_proxies, identity)
             body.announced(headers)
-            answer = await self._go(self._receiver.flow(name, request), body)
+            answer = await self._go(self._receiver.flow(name, request), body, Stay(self._room, request.remote))
             self._lines.accepted(name, request, answer, begun)
             return accepted(answer)
         except InboxError as error:
@@ -117,23 +114,24 @@ class Front:
         await body.forget()
         return response
 
-    async def _go(self, flow: Flow, body: Body) -> Answer:
+    async def _go(self, flow: Flow, body: Body, stay: Stay) -> Answer:
         """Go the way of a request to its end. Raises Refused and StoreError."""
-        stay = Stay(self._room)
         try:
             need = next(flow)
             while True:
                 try:
                     if isinstance(need, ReadBody):
-                        reply: Any = await body.read(need.limit, stay.grow)
-                        stay.begin(0)
+                        stay.proven = need.proven
+                        reply: Any = await body.read(need.limit, stay)
                     else:
+                        if isinstance(need, NewEvent):
+                            stay.enter(proven=need.secret is not None)
                         reply = await self._put(need)
                 except InboxError as error:
                     need = flow.throw(error)
                     continue
                 if isinstance(reply, bytes) and len(reply) > LARGE:
-                    need = await self._in_thread(partial(flow.send, reply))
+                    need = await self._in_thread(partial(_parse, flow, reply, stay))
                 else:
                     need = flow.send(reply)
         except StopIteration as end:
@@ -160,3 +158,12 @@ class Front:
             await send(message)
 
         return last
+
+
+def _parse(flow: Flow, body: bytes, stay: Stay) -> NewEvent | Refusal | Aside | ReadBody:
+    """Hand a large body over when it may be parsed, and return what is needed next."""
+    stay.parse()
+    try:
+        return flow.send(body)
+    finally:
+        stay.parsed()

@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response, abort, jsonify, request
 
 from inbox.errors import StoreError, StoreUnavailable
-from inbox.web.room import Room, Stay
+from inbox.web.room import Room
 from inbox.web.statuses import RETRY_AFTER
 
 log = structlog.get_logger("inbox.web")
@@ -59,18 +59,15 @@ def add_pages(app: Flask, lookout: Lookout, room: Room, metrics: Literal["off", 
 
 
 def _readyz(lookout: Lookout, room: Room) -> Callable[[], Response]:
-    """Return the view of `/readyz`, which goes the way of an event: it is not ready if it finds no room."""
+    """Return the view of `/readyz`, which is not ready if a body of a sender would find no room."""
 
     def readyz() -> Response:
         checks = {}
-        stay = Stay(room)
         try:
-            stay.begin(0)
+            room.check()
             checks = lookout.checks()
         except StoreUnavailable as error:
             checks = {"room": str(error)}
-        finally:
-            stay.end()
         failing = [name for name, found in checks.items() if found != "ok"]
         if not failing:
             return jsonify(status="ready", checks=checks)

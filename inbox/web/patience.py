@@ -37,6 +37,12 @@ class Patience:
         self._over.remove(task)
         return task.uncancel() == 0
 
+    def hurry(self, task: "asyncio.Task[object]") -> None:
+        """End the wait of a task now, if it still waits; called on its event loop."""
+        if self._ends.pop(task, None) is not None:
+            self._over.add(task)
+            task.cancel()
+
     def end(self, task: "asyncio.Task[object]") -> None:
         """End the block, however it ended."""
         self._ends.pop(task, None)

@@ -144,6 +144,7 @@ def body(text: str = "") -> bytes:
 
 UNSIGNED = body("stranger")
 CHUNKED = b"Transfer-Encoding: chunked"
+WELL_FORMED = b"Roomz-Signature: " + b"A" * 86 + b"=="
 CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
 
 
@@ -169,7 +170,8 @@ CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
         ((b"Transfer-Encoding:\tchunked",), CHUNKS, 401),
         ((CHUNKED,), b"2;name=value;x\r\n{}\r\n0\r\n\r\n", 401),
         ((CHUNKED,), b"2\r\n{}\r\n0\r\nRoomz-Signature: x\r\n\r\n", 401),
-        ((CHUNKED,), b"2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 5000 + b"\r\n", 400),
+        ((CHUNKED, WELL_FORMED), b"2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 5000 + b"\r\n", 400),
+        ((CHUNKED,), b"2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 5000 + b"\r\n", 401),
         ((b"X: a\0b", b"Content-Length: 2"), b"{}", 400),
         ((b"X: a\x01b", b"Content-Length: 2"), b"{}", 400),
         ((b"X: a\rb", b"Content-Length: 2"), b"{}", 400),
@@ -178,7 +180,8 @@ CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
         ((b"X: " + b"a" * 600_000, b"Content-Length: 2"), b"{}", 431),
         ((*(b"X%d: y" % number for number in range(5000)), b"Content-Length: 2"), b"{}", 431),
         ((b"Expect: 100-continue", b"Content-Length: 2"), b"{}", 401),
-        ((b"Expect: 100-continue", b"Content-Length: 99999999"), b"", 413),
+        ((b"Expect: 100-continue", b"Content-Length: 99999999", WELL_FORMED), b"", 413),
+        ((b"Expect: 100-continue", b"Content-Length: 99999999"), b"", 401),
         ((b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"Content-Length: 2"), b"{}", 401),
     ],
 )

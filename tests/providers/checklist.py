@@ -19,6 +19,7 @@ from inbox.models import REDACTED, Request, Secret, Verified, header_name
 from inbox.providers import build
 from inbox.providers.base import Provider, encode
 from inbox.validation import Schemas, parse
+from inbox.verifiers import shared_secret
 
 AT = 1_773_921_600.0
 VECTORS: dict[str, Any] = {
@@ -48,6 +49,7 @@ class ProviderChecklist:
     malformed    credentials that are not even of the right form
     event_type   a type that `sample` can be asked for
     covers_body  False where the credential says nothing about the body
+    in_body      True where the credential is a member of the body
     signs_time   False where no timestamp is proved; else `tolerance` is its window in seconds
     """
 
@@ -58,6 +60,7 @@ class ProviderChecklist:
     malformed: ClassVar[tuple[str, ...]] = ("", " ", "=", "%", "a" * 9999)
     event_type: ClassVar[str]
     covers_body: ClassVar[bool] = True
+    in_body: ClassVar[bool] = False
     signs_time: ClassVar[bool] = False
     tolerance: ClassVar[float] = 300.0
 
@@ -88,6 +91,19 @@ class ProviderChecklist:
             provider.verify(request, at=at)
         assert caught.value.diagnosis
         return caught.value
+
+    @property
+    def body_decides(self) -> bool:
+        """Tell whether it takes the body to prove who sends."""
+        return self.covers_body or self.in_body
+
+    def refusal_by_head(self, provider: Provider, request: Request) -> str | None:
+        """Return why a request is refused before its body has come, None if it is not."""
+        try:
+            provider.verify_head(request.replace(body=b""), at=AT)
+        except NotAuthentic as refused:
+            return str(refused)
+        return None
 
     def key(self, provider: Provider, request: Request) -> str:
         """Return the event key, found in the order in which the receiver finds it."""
@@ -131,6 +147,33 @@ class ProviderChecklist:
         """Without a credential nothing is believed."""
         provider = self.make(*self.secrets[:2])
         assert self.refusal(provider, self.forge(self.request(provider), None)).reason == "missing"
+
+    def test_headers_alone_refuse_what_no_body_could_prove(self) -> None:
+        """Without a credential, or with a malformed one, it takes no body to refuse, and the diagnosis is the same.
+
+        A secret in the body is the exception: there headers say nothing.
+        """
+        provider = self.make(*self.secrets[:2])
+        request = self.request(provider)
+        for text in (None, *self.malformed):
+            forged = self.forge(request, text)
+            expected = None if self.in_body else str(self.refusal(provider, forged))
+            assert self.refusal_by_head(provider, forged) == expected
+
+    def test_headers_alone_never_refuse_what_is_genuine(self) -> None:
+        """They believe it where the body is not covered, under either secret; else the body decides."""
+        provider = self.make(*self.secrets[:2])
+        for secret in self.secrets[:2]:
+            request = self.request(self.make(secret))
+            found = provider.verify_head(request.replace(body=b""), at=AT)
+            assert self.body_decides == callable(found)
+            assert provider.verify(request, at=AT) == (found(request) if callable(found) else found)
+
+    def test_headers_alone_refuse_a_wrong_secret_that_covers_no_body(self) -> None:
+        """So a stranger's body is not kept; where the credential covers the body, or is in it, the body decides."""
+        request = self.request(self.make(self.secrets[2]))
+        found = self.refusal_by_head(self.make(*self.secrets[:2]), request)
+        assert found == (None if self.body_decides else str(self.refusal(self.make(*self.secrets[:2]), request)))
 
     def test_malformed_credential_is_refused(self) -> None:
         """Whatever stands where the credential should be is an ordinary refusal."""
@@ -208,6 +251,7 @@ class BodySecretChecklist(ProviderChecklist):
     """The checklist for a secret in the body's member `secret`."""
 
     covers_body = False
+    in_body = True
     malformed = ("", " ", "=", "%", "a" * 9999, REDACTED)
 
     def forge(self, request: Request, credential: str | None) -> Request:
@@ -217,6 +261,20 @@ class BodySecretChecklist(ProviderChecklist):
         if credential is not None:
             payload["secret"] = credential
         return request.replace(body=json.dumps(payload).encode())
+
+    def test_large_body_without_the_secret_is_refused_unparsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is made of it; one with the secret is believed, however JSON writes name and secret."""
+        provider, secret = self.make(*self.secrets[:2]), self.secrets[1]
+        large = [[]] * 20_000
+        spelled = [json.dumps("secret"), "".join(f"\\u{ord(char):04X}" for char in "secret").join('""')]
+        values = [json.dumps(secret), "".join(f"\\u{ord(char):04x}" for char in secret).join('""')]
+        for name in spelled:
+            for value in values:
+                body = f'{{"x": {json.dumps(large)}, {name} :\n {value}}}'.encode()
+                assert 1 == provider.verify(Request(body=body), at=AT).secret
+        monkeypatch.setattr(shared_secret, "_load", None)
+        for body in (encode(large), encode({"secret": "wrong", "x": large}), b'{"secret": "' * 9000, b"\\" * 20_000):
+            assert "mismatch" == self.refusal(provider, Request(body=body)).reason
 
     def test_secret_that_is_not_text_is_refused(self) -> None:
         """Any other JSON value in the secret's place is an ordinary refusal."""

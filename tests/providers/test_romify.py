@@ -118,6 +118,7 @@ class TestRomifyBody(RomifyChecklist):
     """The checklist for a secret among the bodyParams."""
 
     options: ClassVar[Mapping[str, Any]] = {"secret_in": "body"}
+    in_body = True
 
     def fixed(self) -> tuple[Provider, Request, float]:
         """Return a body with one member more."""

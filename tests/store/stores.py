@@ -236,10 +236,11 @@ def held(
     seconds: float = 50.0,
     rows: int = 9,
     size: int = 10**6,
+    network: str = "",
 ) -> Refusal:
     """Return a refusal whose request is to be kept: among at most so many rows and bytes, for so many seconds."""
     request = Request("PUT", "p", "q=1", (("x-id", "1"),), body, "192.0.2.1")
-    return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size, passed=at))
+    return replace(refusal(source, at=at), held=Held(request, at + seconds, rows, size, at, network))
 
 
 def acted(store: SqliteStore, kind: ActionKind = "replay", *, at: float = 100.0, **fields: Any) -> int:

@@ -48,7 +48,7 @@ def test_refusal_that_is_not_to_be_held_is_not(store: SqliteStore) -> None:
 
 def test_held_is_bounded_in_number_per_source(store: SqliteStore) -> None:
     """What is held first stays, what comes later is not kept; another source has its own limit."""
-    kept = [store.inlet.add_refusal(held(b"%d" % n, rows=3)) for n in range(6)]
+    kept = [store.inlet.add_refusal(held(b"%d" % n, rows=3, network=f"192.0.2.{n}")) for n in range(6)]
     assert [True] * 3 + [False] * 3 == kept
     assert [b"0", b"1", b"2"] == bodies(store)
     assert store.inlet.add_refusal(held(source="other", rows=3)) is True
@@ -58,17 +58,35 @@ def test_held_is_bounded_in_number_per_source(store: SqliteStore) -> None:
 def test_held_is_bounded_in_bytes_per_source(store: SqliteStore, part: str) -> None:
     """Each part of a request counts, as the bytes that it takes."""
     large = {"body": b"x" * 4000, "headers": (("a", "x" * 4000),)}.get(part, "é" * 2000)
-    for _ in range(4):
+    for n in range(4):
         request = Request().replace(**{part: large})
-        store.inlet.add_refusal(replace(refusal(), held=Held(request, 150.0, 9, 10_000)))
+        store.inlet.add_refusal(replace(refusal(), held=Held(request, 150.0, 9, 10_000, f"192.0.2.{n}")))
     assert 2 == len(bodies(store))
-    assert store.inlet.add_refusal(held(b"small", size=10_000)) is True
+    assert store.inlet.add_refusal(held(b"small", size=10_000, network="192.0.2.9")) is True
+
+
+def test_held_is_shared_by_addresses(store: SqliteStore) -> None:
+    """One address gets half, the next half of the rest, and each one at least; nothing that is held goes for that."""
+    for network, expected in (("a", 8), ("b", 4), ("c", 2), ("d", 1), ("e", 1), ("f", 0)):
+        kept = [store.inlet.add_refusal(held(network.encode(), rows=16, network=network)) for _ in range(20)]
+        assert [True] * expected + [False] * (20 - expected) == kept
+    assert [b"a"] * 8 + [b"b"] * 4 + [b"c"] * 2 + [b"d", b"e"] == bodies(store)
+    assert store.inlet.add_refusal(held(source="other", rows=16, network="a")) is True
+
+
+def test_bytes_of_held_are_shared_by_addresses(store: SqliteStore) -> None:
+    """A body as large as the whole place is held if it is the first; else an address gets half."""
+    assert store.inlet.add_refusal(held(b"x" * 9000, source="one", size=10_000, network="a")) is True
+    kept = [store.inlet.add_refusal(held(b"x" * 900, rows=99, size=10_000, network="a")) for _ in range(9)]
+    assert 4 == sum(kept)
+    assert [True] * 2 == [store.inlet.add_refusal(held(b"x" * 900, rows=99, size=10_000, network="b")) for _ in "12"]
 
 
 def test_held_at_once_stay_within_the_limit(store: SqliteStore) -> None:
     """Of 16 threads on two connections exactly as many are kept as may be."""
     inlets = [store.inlet, store.open_inlet()]
-    kept = in_threads([partial(inlets[n % 2].add_refusal, held(rows=5)) for n in range(16)])
+    requests = [held(rows=5, network=str(n)) for n in range(16)]
+    kept = in_threads([partial(inlets[n % 2].add_refusal, requests[n]) for n in range(16)])
     assert Counter({True: 5, False: 11}) == Counter(kept)
     assert 5 == len(bodies(store))
 
@@ -93,8 +111,8 @@ def test_expired_makes_room_without_a_sweep(store: SqliteStore) -> None:
 def test_held_is_read_in_pages_and_dropped_one_by_one(store: SqliteStore) -> None:
     """Oldest first, behind the last one seen; dropping twice does no harm."""
     for n in range(5):
-        store.inlet.add_refusal(held(b"%d" % n))
-        store.inlet.add_refusal(held(source="other"))
+        store.inlet.add_refusal(held(b"%d" % n, rows=99))
+        store.inlet.add_refusal(held(source="other", rows=99))
     first = store.archive.held("acme", 0, 2)
     second = store.archive.held("acme", first[-1][0], 2)
     assert [b"0", b"1", b"2", b"3"] == [request.body for _, _, request in first + second]

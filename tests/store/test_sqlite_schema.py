@@ -68,8 +68,8 @@ INDEXES = [
     "deliveries_paused", "deliveries_running", "deliveries_waiting", "elapsed_marks_at", "events_bodies",
     "events_bodiless", "events_bound", "events_conflict", "events_erased", "events_key", "events_kind",
     "events_request", "events_retired", "events_stripped", "events_subject", "events_unrouted", "held_at",
-    "held_expires", "held_source", "idx__sqlite_migrations_migration_set_name", "notices_change", "notices_due",
-    "pauses_ended", "pauses_open", "refusals_source", "search_block",
+    "held_expires", "held_network", "held_source", "idx__sqlite_migrations_migration_set_name", "notices_change",
+    "notices_due", "pauses_ended", "pauses_open", "refusals_source", "search_block",
 ]  # fmt: skip
 OPEN = (sqlite.open_inlet, sqlite.open_work, sqlite.open_archive)
 

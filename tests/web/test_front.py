@@ -13,12 +13,13 @@ import pytest
 
 from inbox.config import ServerSettings
 from inbox.models import Request, Verified
-from inbox.providers.base import Provider
 from inbox.store.sqlite.inlet import _row
 from inbox.testing import SECRET, Inbox
+from inbox.verifiers.base import proved
 from inbox.web.body import FORGOTTEN
-from inbox.web.front import LARGE, TICK
-from tests.web.wire import Line, Sent, Site, Told, by_front, by_twin, drive, sent
+from inbox.web.front import TICK
+from inbox.web.room import LARGE
+from tests.web.wire import WELL_FORMED, Line, Sent, Site, Told, by_front, by_twin, drive, sent
 
 SOURCES: dict[str, dict[str, Any]] = {
     "roomz": {"provider": "roomz"},
@@ -143,9 +144,12 @@ CASES: dict[str, tuple[Any, int, str]] = {
     "OPTIONS": (lambda t: Sent(method="OPTIONS"), 405, "method_not_allowed"),
     "unknown method": (lambda t: Sent(method="SPAM", parts=(b"{}",)), 405, "method_not_allowed"),
     "lower case method": (lambda t: token(b"lower", method="post"), 200, "accepted"),
-    "announced too large": (lambda t: Sent(target=b"/in/small", parts=(b"x" * 11,)), 413, "body_too_large"),
-    "too large in chunks": (lambda t: Sent(target=b"/in/small", parts=(b"x" * 9,) * 9, chunked=True), 413,
+    "announced too large": (lambda t: Sent(target=b"/in/small", parts=(b"x" * 11,), headers=(WELL_FORMED,)), 413,
                             "body_too_large"),
+    "too large in chunks": (lambda t: Sent(target=b"/in/small", parts=(b"x" * 9,) * 9, chunked=True,
+                                           headers=(WELL_FORMED,)), 413, "body_too_large"),
+    "too large and unsigned": (lambda t: Sent(target=b"/in/small", parts=(b"x" * 11,)), 401, "not_authentic"),
+    "unsigned in chunks": (lambda t: Sent(parts=(b"{", b"}"), chunked=True), 401, "not_authentic"),
     "chunks": (lambda t: token(b"chunks", parts=(b"{", b"", b"}"), chunked=True), 200, "accepted"),
     "chunks and length": (lambda t: token(b"both", b"{}", (b"Content-Length", b"9"), chunked=True), 200, "accepted"),
     "half in chunks": (lambda t: token(b"half", parts=(b"{",), chunked=True), 400, "incomplete_body"),
@@ -291,13 +295,12 @@ def test_request_that_is_cancelled_leaves_the_room(inbox: Inbox) -> None:
 def test_large_body_is_read_in_a_thread(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its verification keeps nobody else waiting; a small one is not worth the way there."""
     seen: list[tuple[int, bool]] = []
-    verify = Provider.verify
 
-    def spy(source: Provider, request: Request, *, at: float) -> Verified:
+    def spy(found: Any, request: Request) -> Verified:
         seen.append((len(request.body) > LARGE, threading.current_thread() is threading.main_thread()))
-        return verify(source, request, at=at)
+        return proved(found, request)
 
-    monkeypatch.setattr(Provider, "verify", spy)
+    monkeypatch.setattr("inbox.ingest.proved", spy)
     for key, text in (("a", ""), ("b", "x" * LARGE)):
         assert (200, "accepted") == told_of(by_front(Site(inbox), genuine(inbox, key, more=text)))
     assert [(False, True), (True, False)] == seen
@@ -327,28 +330,94 @@ def test_those_who_announce_much_and_send_little_keep_nobody_out(inbox: Inbox) -
     """A body that is still coming weighs what has come of it, and takes no place among those that are worked on."""
 
     async def story(site: Site) -> None:
-        slow = [Line(Sent(parts=(b"{", b""), length=1_000_000), pause=0.05) for _ in range(20)]
+        much = Sent(parts=(b"{", b""), length=1_000_000, headers=(WELL_FORMED,))
+        slow = [Line(much, pause=0.05) for _ in range(20)]
         tasks = [asyncio.create_task(site.take(line)) for line in slow]
         await asyncio.sleep(0.07)
         assert (0, 20) == (site.room._requests, site.room._bytes)
         assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
         assert [(400, "incomplete_body")] * 20 == [told_of(told) for told in await asyncio.gather(*tasks)]
 
-    drive(Site(inbox, ServerSettings(max_waiting=2, max_waiting_bytes=300)), story)
+    drive(Site(inbox, ServerSettings(max_waiting=2, max_waiting_bytes=600)), story)
 
 
 def test_bodies_that_come_together_share_the_room(inbox: Inbox) -> None:
-    """What comes when it is full is refused in the middle, and the rest goes on; one alone may have more."""
+    """With a proof in the headers, what comes when it is full is refused in the middle; one alone may have more."""
 
     async def story(site: Site) -> list[tuple[int, str]]:
-        parts = (b"x" * 100,) * 4
-        lines = [Line(Sent(parts=parts), pause=0.01 * (number + 1)) for number in range(2)]
+        lines = [Line(token(b"x", parts=(b"x" * 100,) * 4), pause=0.01 * (number + 1)) for number in range(2)]
         found = [told_of(told) for told in await asyncio.gather(*(site.take(line) for line in lines))]
-        return [*found, told_of(await site.take(Line(Sent(parts=parts))))]
+        return [*found, told_of(await site.take(Line(token(b"x", parts=(b"x" * 100,) * 4))))]
 
     found = drive(Site(inbox, ServerSettings(max_waiting_bytes=300)), story)
-    assert [(401, "not_authentic"), (503, "unavailable")] == sorted(found[:2])
-    assert (401, "not_authentic") == found[2]
+    assert [(200, "quarantined"), (503, "unavailable")] == sorted(found[:2])
+    assert (200, "duplicate") == found[2]
+
+
+def test_unproven_body_that_stalls_is_taken_back_for_others(inbox: Inbox, logs: list[Any]) -> None:
+    """The oldest ends with 503 as soon as others need its room; what is genuine is accepted."""
+
+    async def story(site: Site) -> None:
+        stalled = Sent(parts=(b"x" * 300,), length=999, headers=(WELL_FORMED,))
+        lines = [Line(stalled, more=True) for _ in range(3)]
+        tasks = [asyncio.create_task(site.take(line)) for line in lines]
+        await asyncio.sleep(0.05)
+        assert 900 == site.room._bytes
+        assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
+        told = await asyncio.wait_for(tasks[0], 5)
+        assert ((503, "unavailable"), "5") == (told_of(told), told.headers["retry-after"])
+        assert not tasks[1].done()
+        for line in lines:
+            line.gone.set()
+        await asyncio.gather(*tasks)
+
+    drive(Site(inbox, ServerSettings(max_waiting_bytes=1900)), story)
+    assert ["event.accepted", "store.unavailable"] == sorted(names(logs)[:2])
+    assert ["incomplete_body"] * 2 == refusals(inbox)
+
+
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_room_is_shared_by_the_address_that_believed_proxies_saw(inbox: Inbox, proxies: int) -> None:
+    """Whoever has most is taken back first, although another's body is older; without a proxy of ours all are one."""
+
+    async def story(site: Site) -> bool:
+        def stalled(size: int, client: bytes) -> Line:
+            headers = (WELL_FORMED, (b"X-Forwarded-For", client))
+            return Line(Sent(parts=(b"x" * size,), length=999, headers=headers), more=True)
+
+        lines = [stalled(100, b"203.0.113.1"), stalled(300, b"203.0.113.2"), stalled(300, b"203.0.113.2")]
+        tasks = [asyncio.create_task(site.take(line)) for line in lines]
+        await asyncio.sleep(0.05)
+        assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
+        await asyncio.sleep(0.05)
+        done = tasks[0].done()
+        assert done != tasks[1].done()
+        for line in lines:
+            line.gone.set()
+        await asyncio.gather(*tasks)
+        return done
+
+    server = ServerSettings(max_waiting_bytes=1500, trusted_proxies=proxies)
+    assert (not proxies) == drive(Site(inbox, server), story)
+
+
+@pytest.mark.parametrize("headers", [(), ((b"Roomz-Signature", b"!!"),)])
+def test_what_its_headers_refuse_is_read_and_not_counted(inbox: Inbox, headers: Any) -> None:
+    """Missing or malformed signature: 401, the sender may write to the end, and the room stays empty."""
+    weights: set[int] = set()
+
+    async def story(site: Site) -> Told:
+        line = Line(Sent(parts=(b"x" * 1000,) * 9, headers=headers), pause=0.01)
+        task = asyncio.create_task(site.take(line))
+        while not task.done():
+            weights.add(site.room._bytes)
+            await asyncio.sleep(0.005)
+        assert 9000 == line.taken
+        return await task
+
+    assert (401, "not_authentic") == told_of(drive(Site(inbox), story))
+    assert {0} == weights
+    assert [0] == [row["size"] for row in inbox.runtime.archive.refusals(None, 10)]
 
 
 def test_store_that_is_locked_too_long_is_503_in_time_and_nothing_is_stored_later(inbox: Inbox) -> None:

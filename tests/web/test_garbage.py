@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inbox.testing import Inbox
-from tests.web.wire import Line, Sent, Site, drive, sent
+from tests.web.wire import WELL_FORMED, Line, Sent, Site, drive, sent
 
 SOURCES = {
     "roomz": {"provider": "roomz"},
@@ -25,8 +25,8 @@ CASES: dict[str, tuple[int, Callable[[Inbox, int], Sent]]] = {
     "a copy": (200, lambda inbox, number: sent("roomz", inbox.signed("roomz", BODY % 1))),
     "not JSON": (400, lambda inbox, number: sent("strict", inbox.signed("strict", b"{"))),
     "no signature": (401, lambda inbox, number: Sent(parts=(BODY % number,))),
-    "too large": (413, lambda inbox, number: Sent(target=b"/in/small", parts=(BODY % number,))),
-    "broken off": (400, lambda inbox, number: Sent(parts=(b"{", None), length=100)),
+    "too large": (413, lambda inbox, number: Sent(target=b"/in/small", parts=(BODY % number,), headers=(WELL_FORMED,))),
+    "broken off": (400, lambda inbox, number: Sent(parts=(b"{", None), length=100, headers=(WELL_FORMED,))),
     "nobody": (404, lambda inbox, number: Sent(target=b"/in/nobody")),
 }
 

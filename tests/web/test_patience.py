@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from inbox.config import ServerSettings
 from inbox.errors import TooSlow
 from inbox.web.body import Body
 from inbox.web.patience import TICK, Patience
+from inbox.web.room import Room, Stay
 
 LATE = 2 * TICK + 0.5
 """Seconds; more than any end may be late here, also on a machine with much to do."""
@@ -22,9 +24,13 @@ async def _whole() -> dict[str, object]:
     return {"type": "http.request", "body": b"all"}
 
 
+def _stay() -> Stay:
+    return Stay(Room(ServerSettings()), "")
+
+
 def _read(receive: object, patience: Patience) -> "asyncio.Task[bytes]":
     body = Body(receive, patience)  # type: ignore[arg-type]
-    return asyncio.create_task(body.read(10, lambda size: None))
+    return asyncio.create_task(body.read(10, _stay()))
 
 
 def test_each_waits_for_its_own_time() -> None:
@@ -74,7 +80,7 @@ def test_another_event_loop_has_a_timer_of_its_own() -> None:
 
     asyncio.run(left())
     with pytest.raises(TooSlow):
-        asyncio.run(Body(_never, patience).read(10, lambda size: None))
+        asyncio.run(Body(_never, patience).read(10, _stay()))
 
 
 def test_a_task_goes_on_after_its_time_was_up() -> None:
@@ -85,7 +91,7 @@ def test_a_task_goes_on_after_its_time_was_up() -> None:
 
         async def request() -> str:
             with pytest.raises(TooSlow):
-                await Body(_never, patience).read(10, lambda size: None)
+                await Body(_never, patience).read(10, _stay())
             await asyncio.sleep(0.01)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):

@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from werkzeug.test import TestResponse
 from inbox import errors
 from inbox.config import ServerSettings
 from inbox.errors import InboxError, StoreUnavailable
+from inbox.ingest import MAX_UNPROVEN_VALUES
 from inbox.models import Request
 from inbox.testing import SECRET, Inbox
 from inbox.wakes import Wakes
@@ -32,6 +35,8 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
         "small": {"provider": "roomz", "max_body": 10},
         "teapot": {"provider": "roomz", "ack_status": 202},
         "breakcold": {"provider": "breakcold"},
+        "open": {"provider": "unsigned"},
+        "wide": {"provider": "roomz", "max_body": 2**21},
         "romify": {"provider": "romify"},
         "slow": {"provider": "hmac", "header": "X-Sig", "signed": "{timestamp}.{body}", "timestamp_header": "X-Time"},
     }
@@ -143,6 +148,10 @@ def test_wrong_method_is_405(client: FlaskClient, inbox: Inbox, method: str) -> 
     assert "method_not_allowed" == refused(inbox)["code"]
 
 
+WELL_FORMED = {"Roomz-Signature": "A" * 86 + "=="}
+"""What could be a signature, of a stranger."""
+
+
 class Endless:
     """A body that goes on for as long as it is read."""
 
@@ -158,7 +167,8 @@ class Endless:
 def test_a_declared_length_over_max_body_is_413(client: FlaskClient, inbox: Inbox, length: int, taken: int) -> None:
     """The Content-Length is enough to refuse; what is not too long is read and forgotten, for the sender's sake."""
     body = Endless()
-    answer = client.post("/in/small", environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(length)})
+    overrides = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    answer = client.post("/in/small", headers=WELL_FORMED, environ_overrides=overrides)
     assert (413, {"error": "body_too_large"}) == (answer.status_code, answer.json)
     assert "max_body = 10" in refused(inbox)["diagnosis"]
     assert ([], taken) == (inbox.events(), body.taken)
@@ -169,9 +179,58 @@ def test_an_undeclared_length_is_read_no_further_than_max_body(client: FlaskClie
 
     stream = Endless()
     overrides = {"wsgi.input": stream, "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    answer = client.post("/in/small", environ_overrides=overrides)
+    answer = client.post("/in/small", headers=WELL_FORMED, environ_overrides=overrides)
     assert 413 == answer.status_code
     assert 11 == stream.taken
+
+
+class Gated:
+    """A body whose second part comes when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self._parts = [b"x" * 200, b"x" * 200]
+
+    def read(self, size: int = -1) -> bytes:
+        if len(self._parts) == 1:
+            self.begun.set()
+            assert self.go_on.wait(10)
+        return self._parts.pop(0) if self._parts else b""
+
+
+def test_unproven_body_that_stalls_is_taken_back_for_others(inbox: Inbox) -> None:
+    """As on the event loop; a thread that reads finds out with its next part."""
+    app, body = create_app(inbox.runtime.receiver, ServerSettings(max_waiting_bytes=600)), Gated()
+    overrides: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": "400"}
+    with ThreadPoolExecutor(1) as pool:
+        stalled = pool.submit(app.test_client().post, "/in/roomz", headers=WELL_FORMED, environ_overrides=overrides)
+        assert body.begun.wait(10)
+        assert 200 == post(app.test_client(), "roomz", inbox.signed("roomz", GOOD)).status_code
+        body.go_on.set()
+        answer = stalled.result(10)
+    assert (503, {"error": "unavailable"}, "5") == (answer.status_code, answer.json, answer.headers["Retry-After"])
+
+
+def test_many_values_without_any_proof_are_quarantined(inbox: Inbox, client: FlaskClient) -> None:
+    """They are kept, and not made into objects; with a proof they are read."""
+    body = b"[" + b"[]," * (MAX_UNPROVEN_VALUES // 2) + b"[]]"
+    for source, expected in (("open", True), ("wide", False)):
+        assert 200 == post(client, source, inbox.signed(source, body)).status_code
+        messages = [item["message"] for item in inbox.events()[0]["violations"] or ()]
+        assert expected == any("values" in message for message in messages)
+
+
+@pytest.mark.parametrize("signature", ["", "!!"])
+@pytest.mark.parametrize(("length", "taken"), [(FORGOTTEN, FORGOTTEN), (FORGOTTEN + 1, 0)])
+def test_what_its_headers_refuse_is_read_up_to_a_limit_and_not_kept(
+    client: FlaskClient, inbox: Inbox, signature: str, length: int, taken: int
+) -> None:
+    """401 whatever the body; it is read and thrown away, so that its sender can write to the end."""
+    body = Endless()
+    overrides = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    answer = client.post("/in/small", headers={"Roomz-Signature": signature}, environ_overrides=overrides)
+    assert (401, {"error": "not_authentic"}) == (answer.status_code, answer.json)
+    assert ([], taken, 0) == (inbox.events(), body.taken, refused(inbox)["size"])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from inbox.testing import Inbox
 from inbox.web import Front, Room, create_app, create_pages
 from inbox.web.health import Probe
 
+WELL_FORMED = (b"Roomz-Signature", b"A" * 86 + b"==")
+"""A header that could be a signature, of a stranger."""
+
 LONG = 10.0
 """Seconds after which what hangs fails."""
 
@@ -62,7 +65,7 @@ class Told:
 class Line:
     """A connection with one request on it."""
 
-    def __init__(self, sent: Sent, *, pause: float = 0.0) -> None:
+    def __init__(self, sent: Sent, *, pause: float = 0.0, more: bool = False, client: str = "192.0.2.1") -> None:
         path, _, query = sent.target.partition(b"?")
         self.scope = {
             "type": "http",
@@ -75,7 +78,7 @@ class Line:
             "query_string": query,
             "root_path": "",
             "headers": sent.head(),
-            "client": ("192.0.2.1", 4711),
+            "client": (client, 4711),
             "server": ("127.0.0.1", 8000),
         }
         self.taken = 0
@@ -83,6 +86,7 @@ class Line:
         self.messages: list[dict[str, Any]] = []
         self._parts = list(sent.parts)
         self._pause = pause
+        self._stalls = more  # after its last part there is more to come, which does not
 
     async def receive(self) -> dict[str, Any]:
         await asyncio.sleep(self._pause)
@@ -93,7 +97,7 @@ class Line:
         if part is None:
             return {"type": "http.disconnect"}
         self.taken += len(part)
-        return {"type": "http.request", "body": part, "more_body": bool(self._parts)}
+        return {"type": "http.request", "body": part, "more_body": bool(self._parts) or self._stalls}
 
     async def send(self, message: dict[str, Any]) -> None:
         if not self.gone.is_set():

@@ -28,9 +28,11 @@ _COUNT_REFUSALS = "SELECT count(*) AS number, sum(bytes) AS total FROM refusals 
 _FORGET = "DELETE FROM refusals WHERE id = (SELECT min(id) FROM refusals WHERE source = ?) RETURNING bytes"
 
 _COUNT_HELD = "SELECT count(*) AS number, coalesce(sum(bytes), 0) AS total FROM held WHERE source = ?"
+_COUNT_OWN = f"{_COUNT_HELD} AND network = ?"
 _HOLD = """
-INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO held (source, at, expires_at, method, path, query, headers, remote, body, seal, bytes, request_id,
+                  network)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # A date that is later than now is of a clock that was wrong: what bears it is held from now on. `at` itself is sealed.
 _BEGIN_ANEW = "UPDATE held SET expires_at = :passed + (expires_at - at) WHERE at > :passed + 300.0 AND expires_at > at"
@@ -79,17 +81,28 @@ def _remember(connection: sqlite3.Connection, refusal: Refusal, most: int, most_
 
 
 def _hold(connection: sqlite3.Connection, refusal: Refusal, held: Held, seal: Seal) -> bool:
-    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out."""
+    """Keep the request itself, unless its source has as many as it may have; what is held is never pushed out.
+
+    An address may always have one, and then as much as remains free: one alone gets half, the next half of the rest.
+    So a flood from one address leaves room for others, and needs no held request of another sender to go.
+    """
     row = seal.held(refusal, held.request)
     size = len(row[5]) + sum(len(text.encode()) for text in row[:5]) + 100
-    if not _has_room(connection, refusal.source, held, size):
+    network = seal.network(refusal.source, held.network)
+    if not _has_room(connection, refusal.source, network, held, size):
         expire(connection, held.passed, refusal.source)
-        if not _has_room(connection, refusal.source, held, size):
+        if not _has_room(connection, refusal.source, network, held, size):
             return False
-    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id))
+    connection.execute(_HOLD, (refusal.source, refusal.at, held.expires_at, *row, size, held.request.id, network))
     return True
 
 
-def _has_room(connection: sqlite3.Connection, source: str, held: Held, size: int) -> bool:
-    there = connection.execute(_COUNT_HELD, (source,)).fetchone()
-    return bool(there["number"] < held.max_requests and there["total"] + size <= held.max_bytes)
+def _has_room(connection: sqlite3.Connection, source: str, network: bytes, held: Held, size: int) -> bool:
+    number, total = connection.execute(_COUNT_HELD, (source,)).fetchone()
+    own_number, own_total = connection.execute(_COUNT_OWN, (source, network)).fetchone()
+    free, free_bytes = held.max_requests - number - 1, held.max_bytes - total - size
+    return (
+        free >= 0
+        and free_bytes >= 0
+        and (not own_number or (own_number + 1 <= free and own_total + size <= free_bytes))
+    )

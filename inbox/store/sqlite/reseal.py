@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from inbox.errors import KeyMissing, Unreadable
+from inbox.identity import network
 from inbox.models import NewEvent, Refusal, Request
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.elapsed import until_mark
@@ -143,6 +144,8 @@ def _seal_held(raw: sqlite3.Connection, seal: Seal, ids: str, subject_of: Subjec
             request = stored_request(row)
             refusal = Refusal(row["source"], row["at"], "", "", "", request.method, "", (), None)
             raw.execute(f"UPDATE held {_SEAL} WHERE id = ?", (*seal.held(refusal, request), row["id"]))
+            shared = seal.network(row["source"], network(request.remote))
+            raw.execute("UPDATE held SET network = ? WHERE id = ?", (shared, row["id"]))
 
 
 def _seal_refusals(raw: sqlite3.Connection, seal: Seal, ids: str, subject_of: SubjectOf, at: float) -> None:

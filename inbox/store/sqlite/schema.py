@@ -65,6 +65,7 @@ KNOWN = (
     "0015_sealed_only",
     "0016_holds",
     "0017_elapsed",
+    "0018_held_networks",
 )
 
 
@@ -189,6 +190,13 @@ def _holds(database: Database) -> None:
 def _elapsed(database: Database) -> None:
     """Remember how much time has passed, and how far the store was at which time."""
     for statement in elapsed.TABLES.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0018_held_networks")
+def _held_networks(database: Database) -> None:
+    """Let addresses share the place for held requests."""
+    for statement in sealed.HELD_NETWORKS.split(";"):
         database.conn.execute(statement)
 
 

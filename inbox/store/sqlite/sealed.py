@@ -35,6 +35,12 @@ ALTER TABLE seal ADD COLUMN sealed_only INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX events_erased ON events (id) WHERE erased_at IS NOT NULL
 """
 
+HELD_NETWORKS = """
+ALTER TABLE held ADD COLUMN network BLOB NOT NULL DEFAULT x'';
+UPDATE held SET network = CAST(remote AS BLOB);
+CREATE INDEX held_network ON held (source, network, bytes)
+"""
+
 HIDDEN = "(sealed: what was found there is not kept)"
 MARK = "sealed:"
 """What a sealed text begins with; JSON never does."""
@@ -50,6 +56,7 @@ class Seal(Protocol):
     def held(self, refusal: Refusal, request: Request) -> BodyRow: ...  # noqa: D102
     def refusal(self, refusal: Refusal) -> tuple[str, str, str]: ...  # noqa: D102
     def subject(self, event: NewEvent) -> bytes | None: ...  # noqa: D102
+    def network(self, source: str, network: str) -> bytes: ...  # noqa: D102
     def message(self, text: str) -> str: ...  # noqa: D102
 
 
@@ -71,6 +78,10 @@ class Plain:
     def subject(self, event: NewEvent) -> bytes | None:
         """Return the keyed hash of whom an event is about; there is no key."""
         return None
+
+    def network(self, source: str, network: str) -> bytes:
+        """Return what tells whether two held requests of a source came from the same address."""
+        return network.encode()
 
     def message(self, text: str) -> str:
         """Return what may be kept in the clear of what was found wrong in a payload."""
@@ -116,6 +127,12 @@ class Sealed:
         from inbox.store.sqlite import cipher
 
         return cipher.subject(self._subjects, event.source, event.subject) if event.subject else None
+
+    def network(self, source: str, network: str) -> bytes:
+        """See Plain; a keyed hash."""
+        from inbox.store.sqlite import cipher
+
+        return cipher.subject(self._subjects, f"held\0{source}", network)
 
     def message(self, text: str) -> str:
         """See Plain."""
