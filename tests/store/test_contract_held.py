@@ -60,7 +60,7 @@ def test_held_is_bounded_in_bytes_per_source(store: SqliteStore, part: str) -> N
     large = {"body": b"x" * 4000, "headers": (("a", "x" * 4000),)}.get(part, "é" * 2000)
     for n in range(4):
         request = Request().replace(**{part: large})
-        store.inlet.add_refusal(replace(refusal(), held=Held(request, 150.0, 9, 10_000, f"192.0.2.{n}")))
+        store.inlet.add_refusal(replace(refusal(), held=Held(request, 150.0, 9, 10_000, network=f"192.0.2.{n}")))
     assert 2 == len(bodies(store))
     assert store.inlet.add_refusal(held(b"small", size=10_000, network="192.0.2.9")) is True
 
