@@ -1,0 +1,48 @@
+"""The files that the settings name → a ConfigError if two settings name the same file.
+
+A file counts with the files that SQLite, locks and the wake-up pipe put beside it. Symbolic and hard links are followed.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from inbox.errors import ConfigError
+
+SQLITE = ("", "-wal", "-shm", "-journal")
+BESIDE = {
+    "inbox.database": (*SQLITE, "-lock"),
+    "inbox.queue": (*SQLITE, "-bell", ".damaged"),
+    "inbox.keys": (*SQLITE, "-lock"),
+}
+"""What the names of the files of a setting end in."""
+
+
+def check_places(file: str, folder: Path, named: Mapping[str, str]) -> None:
+    """Raise ConfigError if the database, the queue or the keys share a file with another setting.
+
+    `named` has the path of each setting, "" for none, which starts at `folder`; `file` is the name of inbox.toml.
+    """
+    taken: dict[object, str] = {}
+    for setting, name in {**{beside: beside for beside in (file, ".env")}, **named}.items():
+        for path in _files(setting, folder / name) if name else ():
+            for identity in _identities(path):
+                other = taken.setdefault(identity, setting)
+                if other != setting and {setting, other} & BESIDE.keys():
+                    mine, its = (setting, other) if setting in BESIDE else (other, setting)
+                    raise ConfigError(f"{file}: {mine}", f"{path} belongs to {its}; each needs a file of its own")
+
+
+def _files(setting: str, path: Path) -> Iterator[Path]:
+    yield from (path.with_name(f"{path.name}{ending}") for ending in BESIDE.get(setting, ("",)))
+    if setting == "inbox.database":
+        yield from (path.with_name(f".{path.name}{ending}") for ending in ("-running", "-supervisor"))
+
+
+def _identities(path: Path) -> Iterator[object]:
+    """Yield what two names of one file have in common."""
+    try:
+        yield path.resolve()
+        found = path.stat()
+    except (OSError, RuntimeError, ValueError):
+        return
+    yield found.st_dev, found.st_ino
