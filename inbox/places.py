@@ -1,6 +1,6 @@
 """The files that the settings name → a ConfigError if two settings name the same file.
 
-A file counts with the files that SQLite, locks and the wake-up pipe put beside it. Symbolic and hard links are followed.
+A file counts with what SQLite, locks and the wake-up pipe put beside it. Symbolic and hard links are followed.
 """
 
 from collections.abc import Iterator, Mapping

@@ -131,8 +131,9 @@ class Runtime(Stores):
         from inbox.watching import Watching
 
         sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
-        sealer = lambda: self.sealer  # noqa: E731 – beside the other two
-        return Watching(self.settings, sources, probe, clock=self.clock, steady=self.steady, sealer=sealer)
+        sealer, queue = (lambda: self.sealer), (lambda: self.queue.problem())
+        clocks = {"clock": self.clock, "steady": self.steady}
+        return Watching(self.settings, sources, probe, **clocks, sealer=sealer, queue=queue)
 
     @Once
     def queue(self) -> "Queue":

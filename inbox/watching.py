@@ -19,7 +19,10 @@ from inbox.timings import Timings
 
 
 class Watching(Parts):
-    """Watches over an inbox with these settings and sources; `probe` raises StoreError if nothing can be stored."""
+    """Watches over an inbox with these settings and sources.
+
+    `probe` raises StoreError if nothing can be stored; `queue` returns why the queue cannot be used, "" if it can.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Watching(Parts):
         clock: Callable[[], float],
         steady: Callable[[], float],
         sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
+        queue: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -38,6 +42,7 @@ class Watching(Parts):
         self._sources = sources
         self._sealer = sealer
         self._probe = probe
+        self._queue = queue
         self._pulses: list[Pulse] = []
 
     @Once
@@ -105,6 +110,7 @@ class Watching(Parts):
             steady=self.steady,
             alarms=lambda: {(state.alarm, state.subject): state.on for state in self.alarm_book.states()},
             begin=pulse.start,
+            queue=self._queue,
         )
 
     def pulse(self, role: Roles) -> Pulse:

@@ -63,7 +63,7 @@ class _Worker(_EndsWithParent, Worker):  # type: ignore[misc]
 
     def sleep(self) -> None:
         """Wait for the bell or for the stop flag, and no longer than huey would."""
-        self.huey.storage.bell.wait(min(self.delay, self.max_delay), [self.stop_flag._r])
+        self.huey.storage.wait(min(self.delay, self.max_delay), [self.stop_flag._r])
         self.delay *= self.backoff
 
 
