@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from inbox.integrity import descriptors_change
+
 
 class Bell:
     """The named pipe at `path`; it is made by whoever listens first, and made again if it was deleted."""
@@ -58,6 +60,7 @@ class Bell:
 
     def close(self) -> None:
         """Stop listening."""
+        descriptors_change()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -74,6 +77,7 @@ class Bell:
                 os.close(file)
                 raise FileExistsError(f"{self._path} is no pipe")
             self._file = file
+            descriptors_change()
         return self._file
 
     def _in_place(self, file: int) -> bool:

@@ -32,6 +32,11 @@ def check_places(file: str, folder: Path, named: Mapping[str, str]) -> None:
                     raise ConfigError(f"{file}: {mine}", f"{path} belongs to {its}; each needs a file of its own")
 
 
+def own_files(folder: Path, named: Mapping[str, str]) -> list[Path]:
+    """Return the files that this program opens for these settings, and those beside them."""
+    return [file for setting, name in named.items() if setting in BESIDE for file in _files(setting, folder / name)]
+
+
 def _files(setting: str, path: Path) -> Iterator[Path]:
     yield from (path.with_name(f"{path.name}{ending}") for ending in BESIDE.get(setting, ("",)))
     if setting == "inbox.database":

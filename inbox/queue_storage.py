@@ -20,6 +20,7 @@ import structlog
 from huey.storage import EmptyData, SqliteStorage
 
 from inbox.bell import Bell
+from inbox.integrity import damage, descriptors_change
 
 log = structlog.get_logger("inbox.queue")
 
@@ -94,6 +95,11 @@ class Storage(SqliteStorage):  # type: ignore[misc]
                 self._replace(error)
                 raise
 
+    def close(self) -> bool:
+        """Close the file; the next use opens it again."""
+        descriptors_change()
+        return bool(super().close())
+
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         """Add a message and ring, unless the same one waits already."""
         if self._use(lambda: self._add(data, priority), True):
@@ -149,7 +155,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
 
     def _use(self, action: Callable[[], T], otherwise: T) -> T:
         """Return what the action returns, or `otherwise` if the queue cannot be used now."""
-        if self.failure and time.monotonic() < self._again:
+        if damage() or (self.failure and time.monotonic() < self._again):
             return otherwise
         self._replaced = False
         try:
@@ -225,6 +231,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             connection.close()
             raise
         self._conn, self._identity = connection, self._files()
+        descriptors_change()
 
     def _set_journal_mode(self, conn: sqlite3.Connection) -> None:
         try:

@@ -6,8 +6,8 @@ A part's module is imported when the part is made: a look at the list of events 
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import structlog
 
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.errors import ConfigError, Malformed
+from inbox.log import descriptor
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
 from inbox.references import dotenv
@@ -26,6 +27,7 @@ from inbox.wakes import Wakes
 if TYPE_CHECKING:
     from inbox.actions import Performer
     from inbox.delivery import Dispatcher, Wake
+    from inbox.handover import Handover, Left, Post
     from inbox.indexer import Indexer
     from inbox.ingest import Receiver
     from inbox.plugins import Registry
@@ -56,6 +58,7 @@ class Runtime(Stores):
         super().__init__(settings)
         self.clock = clock
         self.steady = steady
+        self.post: Post | None = None
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -182,9 +185,14 @@ class Runtime(Stores):
             *("keeping", "pruning", "erasing", "sealed", "queue", "sealer", "presence"),
         )
 
-    def load(self) -> None:
-        """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
-        _ = self.presence
+    def load(self, handover: "Handover | None" = None, inherited: Collection[int] = ()) -> "Post | None":
+        """Import the handlers, get ready to run them, and look for what was left; a worker process does this first.
+
+        With a `handover` it may end by itself; `inherited` are the descriptors that were open before.
+        """
+        _ = self.presence, self.registry
+        if handover is not None:
+            self.post = handover.post(self.settings, inherited)
         handlers = self.dispatcher.handlers
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None
@@ -193,6 +201,16 @@ class Runtime(Stores):
             log.warning("events.erased_again", number=erased)
         self.queue.sweep()
         self.indexer.start()
+        return self.post
+
+    def settle(self, left: "Left") -> None:
+        """Record what a worker process left that ended by itself. Raises StoreError."""
+        from inbox.delivery import report
+        from inbox.handover import settle
+
+        with closing(sqlite.open_work(self.settings.database, sealer=self.sealer)) as work:
+            settle(left, work, self.clock(), report)
+        self.queue.wake()
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
@@ -210,6 +228,7 @@ class Runtime(Stores):
             ),
             interval=worker.lease / 3,
             grace=worker.grace,
+            file=descriptor(),
         )
         runner = Runner(
             self.registry,
@@ -225,6 +244,7 @@ class Runtime(Stores):
             steady=self.steady,
             lease=worker.lease,
             errands=self.performer,
+            post=self.post,
         )
 
     @Once
