@@ -8,8 +8,9 @@ import json
 import mmap
 import os
 import time
+import traceback
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NoReturn
 
 import structlog
@@ -27,6 +28,7 @@ log = structlog.get_logger("inbox.handover")
 SIZE = 8 * 2**20
 """Bytes that are reserved; memory is only used for what is written."""
 
+MAX_WHY = 8000
 _LENGTH = 8
 
 ENDED = 75
@@ -35,10 +37,11 @@ ENDED = 75
 
 @dataclass(frozen=True)
 class Left:
-    """What a worker process that ends by itself has run and not recorded, and what it holds besides."""
+    """What a worker process that ends by itself has run and not recorded, what it holds besides, and why it ends."""
 
     ended: Sequence[tuple[Claimed, Outcome]] = ()
     waiting: Sequence[Claimed] = ()
+    why: str = ""
 
 
 NOTHING = Left()
@@ -65,7 +68,7 @@ class Handover:
         """Write what is left; outcomes that do not fit are run again when their lease has run out."""
         ended = [(_plain(claimed), asdict(outcome)) for claimed, outcome in left.ended]
         waiting = [_plain(each) for each in left.waiting]
-        while len(data := json.dumps((ended, waiting)).encode()) > SIZE - _LENGTH and ended:
+        while len(data := json.dumps((ended, waiting, left.why[-MAX_WHY:])).encode()) > SIZE - _LENGTH and ended:
             ended = ended[: len(ended) // 2]
         self._memory[_LENGTH : _LENGTH + len(data)] = data
         self._memory[:_LENGTH] = len(data).to_bytes(_LENGTH, "big")
@@ -76,10 +79,11 @@ class Handover:
         if not 0 < length <= SIZE - _LENGTH:
             return None
         self._memory[:_LENGTH] = bytes(_LENGTH)
-        ended, waiting = json.loads(self._memory[_LENGTH : _LENGTH + length])
+        ended, waiting, why = json.loads(self._memory[_LENGTH : _LENGTH + length])
         return Left(
             [(_claimed(claimed), Outcome(**outcome)) for claimed, outcome in ended],
             [_claimed(each) for each in waiting],
+            why,
         )
 
 
@@ -120,10 +124,8 @@ class Post:
     def give_up(self, error: Exception, left: Left = NOTHING) -> NoReturn:
         """End this process; what failed is the process, or the store as the process sees it."""
         known = isinstance(error, Damaged | StoreUnavailable)
-        ran = ",".join(sorted({claimed.handler for claimed, _ in left.ended})) or None
-        told = {} if known else {"exc_info": error}
-        log.error("worker.gives_up", error=str(error) or repr(error), ran=ran, **told, then="it is replaced")
-        self._handover.leave(left)
+        why = str(error) if known else "".join(traceback.format_exception(error))
+        self._handover.leave(replace(left, why=why))
         flush()
         os._exit(ENDED)
 

@@ -128,6 +128,7 @@ class _Worker(_EndsWithParent, Worker):  # type: ignore[misc]
         """End what handlers left running: processes at once, and threads that would keep this process from ending."""
         for child in multiprocessing.active_children():
             child.kill()
+        flush()
         last = threading.Timer(LINGER, os._exit, [0])
         last.daemon = True
         last.start()
@@ -209,6 +210,8 @@ class _Consumer(Consumer):  # type: ignore[misc]
 
     def _take(self, worker: _Worker) -> None:
         if (left := worker.handover.take()) is not None:
+            ran = ",".join(sorted({claimed.handler for claimed, _ in left.ended})) or None
+            log.error("worker.gave_up", error=left.why, ran=ran, then="it is replaced, and what it held is settled")
             self._left.append(left)
 
     def _settle_left(self) -> None:
