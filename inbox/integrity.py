@@ -9,7 +9,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,9 @@ DESCRIPTORS = Path("/dev/fd")
 LIMITS = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_NPROC")
 CROWDED = 0.8
 """The share of allowed descriptors that may be open before the process is renewed."""
+
+FEW = 8
+"""Runs between two looks at how many descriptors are open."""
 
 Identity = tuple[int, int]
 """Device and inode of an open file."""
@@ -74,13 +77,22 @@ class Integrity:
             self._poller.register(file, 0)
 
     def damage(self, *, thorough: bool = True) -> str:
-        """Return what is no longer as it was, "" if nothing is. Unless it is `thorough`, closed descriptors only."""
+        """Return what is no longer as it was, "" if nothing is.
+
+        Unless it is `thorough`, this takes a microsecond or two: only what is closed, the folder, and how many files
+        may be open. All of it is looked at before each write.
+        """
+        limits = LIMITS if thorough else LIMITS[:1]
         return (
             self._descriptors(thorough)
             or next((f"{_name(stream)} was closed" for stream in self._streams if _closed(stream)), "")
-            or next((f"{name} is {now[0]}" for name, now in _limits().items() if now != self._limits[name]), "")
+            or next((f"{name} is {now[0]}" for name, now in _limits(limits).items() if now != self._limits[name]), "")
             or ("the working directory was changed" if _folder() != self._folder else "")
-            or ("signals are blocked" if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked else "")
+            or (
+                "signals are blocked"
+                if thorough and signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked
+                else ""
+            )
         )
 
     def _descriptors(self, thorough: bool) -> str:
@@ -111,7 +123,7 @@ class Renewal:
             return f"{self.runs} runs; max_runs = {self._max_runs}"
         if self._max_memory and _peak() > self._max_memory and (held := memory()) > self._max_memory:
             return f"{held} bytes of memory; max_memory = {self._max_memory}"
-        if 0 < self._most_files < (lowest := _lowest_free()):
+        if self.runs % FEW == 0 and 0 < self._most_files < (lowest := _lowest_free()):
             return f"{lowest} descriptors are open; RLIMIT_NOFILE allows few more"
         return ""
 
@@ -151,8 +163,8 @@ def _identity(file: int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _limits() -> dict[str, tuple[int, int]]:
-    return {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS if hasattr(resource, name)}
+def _limits(names: Sequence[str] = LIMITS) -> dict[str, tuple[int, int]]:
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names if hasattr(resource, name)}
 
 
 def _folder() -> str:

@@ -1,7 +1,9 @@
 """Handlers that damage the process they run in, with real processes: other deliveries do not suffer, nor run twice."""
 
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -287,4 +289,40 @@ def quiet(event):
     assert 1 == len(place.children("worker"))
     assert "event=worker.gave_up" in place.log_text()
     eventually(lambda: len(descendants(worker_of(place))) == 2, "a scheduler and a worker")
+    place.prove()
+
+
+SLOW = """
+import time
+from pathlib import Path
+from inbox import handles
+from ._noted import noted
+
+@handles("roomz", attempts=1)
+@noted
+def slow(event):
+    Path("begun.txt").touch()
+    while not Path("go.txt").exists():
+        time.sleep(0.02)
+"""
+
+
+def test_a_worker_that_cannot_record_hands_over_to_its_parent(place: Place) -> None:
+    """Another program has the database for longer than a lease: the worker is replaced, and its outcome is kept."""
+    place.only_handler("own", SLOW)
+    place.configure(worker="processes = 1\nlease = 3.0")
+    place.start()
+    number = place.send("roomz")[0]["answer"]["id"]
+    eventually((place.folder / "begun.txt").exists, "the handler runs")
+    since = time.time()
+    with closing(sqlite3.connect(place.folder / "inbox.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        (place.folder / "go.txt").touch()
+        eventually(lambda: "event=worker.gave_up" in place.log_text(), "the worker gives up", 60)
+        eventually(lambda: "event=worker.not_settled" in place.log_text(), "its parent waits", 60)
+        place.witness.disturbed("stop", 0, since)
+        other.execute("ROLLBACK")
+    event = place.until_status(number, "succeeded")
+    assert 0 == event["deliveries"][0]["crashes"] or "succeeded" in runs(event)
+    place.until_status(place.send("roomz")[0]["answer"]["id"], "succeeded")
     place.prove()
