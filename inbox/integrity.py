@@ -9,7 +9,7 @@ import resource
 import select
 import signal
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,20 +79,14 @@ class Integrity:
     def damage(self, *, thorough: bool = True) -> str:
         """Return what is no longer as it was, "" if nothing is.
 
-        Unless it is `thorough`, this takes a microsecond or two: only what is closed, the folder, and how many files
-        may be open. All of it is looked at before each write.
+        Unless it is `thorough`, which takes some microseconds more, a descriptor that now is another file is not seen.
         """
-        limits = LIMITS if thorough else LIMITS[:1]
         return (
             self._descriptors(thorough)
             or next((f"{_name(stream)} was closed" for stream in self._streams if _closed(stream)), "")
-            or next((f"{name} is {now[0]}" for name, now in _limits(limits).items() if now != self._limits[name]), "")
+            or next((f"{name} is {now[0]}" for name, now in _limits().items() if now != self._limits[name]), "")
             or ("the working directory was changed" if _folder() != self._folder else "")
-            or (
-                "signals are blocked"
-                if thorough and signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked
-                else ""
-            )
+            or ("signals are blocked" if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked else "")
         )
 
     def _descriptors(self, thorough: bool) -> str:
@@ -163,8 +157,8 @@ def _identity(file: int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _limits(names: Sequence[str] = LIMITS) -> dict[str, tuple[int, int]]:
-    return {name: resource.getrlimit(getattr(resource, name)) for name in names if hasattr(resource, name)}
+def _limits() -> dict[str, tuple[int, int]]:
+    return {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS if hasattr(resource, name)}
 
 
 def _folder() -> str:

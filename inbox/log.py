@@ -25,6 +25,9 @@ FORMATS = ("text", "json")
 LEVEL, FORMAT = "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT"
 """Environment variables, for children."""
 
+FLUSH = 2.0
+"""Seconds that a process which ends or forks waits at most for lines that are being written."""
+
 PAUSE = 0.02
 """Seconds that lines are collected before they are written together."""
 
@@ -88,7 +91,7 @@ def flush() -> None:
     """Write what has been collected, before a process ends without more ado."""
     for collected in list(_collecting):
         with suppress(OSError, ValueError):
-            collected.write_now()
+            collected.write_now(FLUSH)
 
 
 _ORDER = ("timestamp", "level", "process", "pid", "event")
@@ -172,7 +175,9 @@ class Collected:
         self._line = line
         _collecting.add(self)
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)  # its parent writes what was collected before
+        # A child that is forked while the thread writes would inherit the file's own lock, held for ever. What was
+        # collected before, its parent writes.
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._begin)
         self._last = Finalize(
             None, self.write_now, exitpriority=1
         )  # atexit would not do it in a child of multiprocessing
@@ -195,13 +200,24 @@ class Collected:
     def flush(self) -> None:
         """Do nothing: that is the point."""
 
-    def write_now(self) -> None:
-        """Write what has been collected."""
-        with self._writing:
+    def write_now(self, patience: float = -1) -> None:
+        """Write what has been collected, unless what is being written takes longer than `patience` seconds."""
+        if not self._writing.acquire(timeout=patience):
+            return
+        try:
             lines = self._lines[:]
             del self._lines[: len(lines)]  # others append to the same list meanwhile
             self._file.write("".join(map(self._line, lines)))
             self._file.flush()
+        finally:
+            self._writing.release()
+
+    def _hold(self) -> None:
+        self._held = self._writing.acquire(timeout=FLUSH)
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._writing.release()
 
     def close(self) -> None:
         """Write what has been collected, and take no more; the file is the caller's again."""
@@ -214,5 +230,5 @@ class Collected:
             self._come.wait()
             pause.wait(PAUSE)
             self._come.clear()
-            with suppress(OSError):  # a full disk, a closed pipe: these lines are lost, those after it may not be
+            with suppress(OSError, ValueError):  # a full disk, a closed pipe: lost, but those after it may not be
                 self.write_now()
