@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
-from inbox.places import check_places
+from inbox.places import check_places, named
 from inbox.references import dotenv, resolve, resolve_table
 from inbox.retention_settings import REFUSAL_LIMITS, RetentionSettings
 
@@ -177,6 +177,7 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
         **bound,
     )
     _check(settings, path.name)
+    check_places(path.name, settings.folder, named(settings.database, settings.inbox, settings.server))
     return settings
 
 
@@ -187,9 +188,6 @@ def _check(settings: Settings, file: str) -> None:
     if problem := settings.alarms.problem():
         raise ConfigError(f"{file}: alarms.{problem[0]}", problem[1])
     _check_bind(settings, file)
-    places = {f"inbox.{name}": getattr(settings.inbox, name) for name in ("queue", "keys", "handlers", "schemas")}
-    places |= {"server.tls_cert": server.tls_cert, "server.tls_key": server.tls_key}
-    check_places(file, settings.folder, {"inbox.database": str(settings.database), **places})
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
     prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}

@@ -20,7 +20,7 @@ from inbox.errors import StoreError, StoreUnavailable
 from inbox.integrity import Integrity, Renewal, memory, watch
 from inbox.log import flush
 from inbox.models import Claimed, Request
-from inbox.places import own_files
+from inbox.places import named, own_files
 from inbox.store.base import Finished, Outcome, Work
 
 log = structlog.get_logger("inbox.handover")
@@ -55,11 +55,11 @@ class Handover:
 
     def post(self, settings: Settings, inherited: Collection[int]) -> "Post":
         """Return this process as one that may end by itself, and watch over it; its handlers have been imported."""
-        inbox, worker = settings.inbox, settings.worker
+        worker = settings.worker
         if 0 < worker.max_memory < (held := memory()):
             log.warning("worker.memory", held=held, max_memory=worker.max_memory, then="it is replaced after each run")
-        named = {"inbox.database": str(settings.database), "inbox.queue": inbox.queue, "inbox.keys": inbox.keys}
-        integrity = Integrity(own_files(settings.folder, named), inherited)
+        files = own_files(settings.folder, named(settings.database, settings.inbox, settings.server))
+        integrity = Integrity(files, inherited)
         watch(integrity)
         renewal = Renewal(worker.max_runs, worker.max_memory)
         return Post(self, integrity, renewal, patience=worker.lease)

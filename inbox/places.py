@@ -17,13 +17,20 @@ BESIDE = {
 """What the names of the files of a setting end in."""
 
 
-def check_places(file: str, folder: Path, named: Mapping[str, str]) -> None:
+def named(database: Path, inbox: object, server: object) -> dict[str, str]:
+    """Return the paths that [inbox] and [server] name, by setting."""
+    tables = {"inbox": (inbox, ("queue", "keys", "handlers", "schemas")), "server": (server, ("tls_cert", "tls_key"))}
+    found = {f"{table}.{name}": getattr(bound, name) for table, (bound, names) in tables.items() for name in names}
+    return {"inbox.database": str(database), **found}
+
+
+def check_places(file: str, folder: Path, paths: Mapping[str, str]) -> None:
     """Raise ConfigError if the database, the queue or the keys share a file with another setting.
 
-    `named` has the path of each setting, "" for none, which starts at `folder`; `file` is the name of inbox.toml.
+    `paths` has the path of each setting, "" for none, which starts at `folder`; `file` is the name of inbox.toml.
     """
     taken: dict[object, str] = {}
-    for setting, name in {**{beside: beside for beside in (file, ".env")}, **named}.items():
+    for setting, name in {**{beside: beside for beside in (file, ".env")}, **paths}.items():
         for path in _files(setting, folder / name) if name else ():
             for identity in _identities(path):
                 other = taken.setdefault(identity, setting)
@@ -32,9 +39,9 @@ def check_places(file: str, folder: Path, named: Mapping[str, str]) -> None:
                     raise ConfigError(f"{file}: {mine}", f"{path} belongs to {its}; each needs a file of its own")
 
 
-def own_files(folder: Path, named: Mapping[str, str]) -> list[Path]:
+def own_files(folder: Path, paths: Mapping[str, str]) -> list[Path]:
     """Return the files that this program opens for these settings, and those beside them."""
-    return [file for setting, name in named.items() if setting in BESIDE for file in _files(setting, folder / name)]
+    return [file for setting, name in paths.items() if setting in BESIDE for file in _files(setting, folder / name)]
 
 
 def _files(setting: str, path: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ OWNERS = {
     "werkzeug": ["inbox/web/", "inbox/pages/"],
     "granian": ["inbox/server.py"],
     "huey": ["inbox/queue.py", "inbox/queue_storage.py", "inbox/worker.py"],
-    "sqlite3": ["inbox/store/sqlite/", "inbox/queue_storage.py", "inbox/torture/evidence.py"],
+    "sqlite3": ["inbox/store/sqlite/", "inbox/queue_storage.py", "inbox/queue_file.py", "inbox/torture/evidence.py"],
     "sqlite_utils": ["inbox/store/sqlite/"],
     "jsonschema": ["inbox/validation/"],
     "jsonschema_rs": ["inbox/validation/"],

@@ -7,16 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from huey.storage import SqliteStorage
 
 from inbox import queue_storage as module
 from inbox.queue import Queue
-from inbox.queue_storage import ASIDE, problem_with
+from inbox.queue_file import TABLES, check_tables, problem_with
+from inbox.queue_storage import ASIDE
 
 
 class Jobs:
@@ -448,3 +451,13 @@ def look_as_another_user(folder: Path, mode: int, repaired: bool) -> None:
         said = f"{folder} is not a folder in which this user may make files"
         assert f"['work'] {said} {said}" in done.stdout
         assert not path.with_name(f"queue.db{ASIDE}").exists()
+
+
+def test_the_tables_that_are_known_are_those_of_huey() -> None:
+    """Or a queue of the version that is installed would be taken for another program's."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in SqliteStorage.ddl:
+            connection.execute(statement)
+        check_tables(connection)
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert TABLES.keys() == names

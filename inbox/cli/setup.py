@@ -72,7 +72,7 @@ def check() -> None:
     from inbox.cli.look import handler_rows
     from inbox.cli.opened import opened
     from inbox.doctor import settings
-    from inbox.queue_storage import pipe_at
+    from inbox.queue_file import pipe_at
 
     runtime = opened()
     problems = settings.problems(runtime)

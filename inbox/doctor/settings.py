@@ -10,7 +10,7 @@ from inbox.config import FILE, ServerSettings
 from inbox.doctor.finding import Finding, ok, problem, warning
 from inbox.errors import ConfigError, StoreError
 from inbox.providers import build
-from inbox.queue_storage import pipe_at, problem_with
+from inbox.queue_file import pipe_at, problem_with
 from inbox.runtime import Runtime
 from inbox.store.sqlite import Sealer
 
