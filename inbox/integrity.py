@@ -81,10 +81,10 @@ class Integrity:
 
         Unless it is `thorough`, which takes some microseconds more, a descriptor that now is another file is not seen.
         """
-        return (
-            self._descriptors(thorough)
+        return (  # the limits come first: with a low one poll(2) fails
+            next((f"{name} is {now[0]}" for name, now in _limits().items() if now != self._limits[name]), "")
+            or self._descriptors(thorough)
             or next((f"{_name(stream)} was closed" for stream in self._streams if _closed(stream)), "")
-            or next((f"{name} is {now[0]}" for name, now in _limits().items() if now != self._limits[name]), "")
             or ("the working directory was changed" if _folder() != self._folder else "")
             or ("signals are blocked" if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked else "")
         )

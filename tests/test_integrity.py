@@ -97,10 +97,18 @@ def test_what_does_no_harm_is_no_damage(action: str, tmp_path: Path) -> None:
     assert "('', '')" == told
 
 
-def test_a_quick_look_sees_what_was_closed(tmp_path: Path) -> None:
-    """After each run only this is looked for, in a microsecond."""
-    code = f"folder = {str(tmp_path)!r}\nos.closerange(3, 100)"
-    assert "descriptor" in run(tmp_path, code + SAY % "now.damage(thorough=False)")
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("os.closerange(3, 100)", "descriptor"),
+        ("resource.setrlimit(resource.RLIMIT_NOFILE, (3, 64))", "RLIMIT_NOFILE is 3"),
+    ],
+)
+def test_a_quick_look_sees_what_was_closed_or_lowered(damage: str, said: str, tmp_path: Path) -> None:
+    """After each run, also where so few descriptors are allowed that poll(2) fails."""
+    code = f"folder = {str(tmp_path)!r}\n{damage}\nfound = now.damage(thorough=False)\n"
+    lift = "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    assert said in run(tmp_path, f"{code}{lift}" + SAY % "found")
 
 
 def test_many_open_files_are_a_reason_for_renewal(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ DAMAGE = {
     "closes descriptors and opens others": "os.closerange(3, 256); files.extend(open('o', 'wb') for _ in range(40))",
     "closes one of the database's": "os.close(next(fd for fd in range(3, 200) if named(fd).endswith('inbox.db-wal')))",
     "closes one of the queue's": "os.close(next(fd for fd in range(3, 200) if named(fd).endswith('queue.db')))",
-    "lowers the limit of descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(7)[1]))",
+    "lowers the limit of descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(7)[1]))",
     "lowers the limit of file sizes": "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(1)[1]))",
     "changes the working directory": "os.chdir('/')",
     "blocks signals": "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGINT, signal.SIGTERM])",
