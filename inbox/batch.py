@@ -3,6 +3,7 @@
 Claiming and recording cost a transaction each; several deliveries share it as long as their handlers are short.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,8 @@ import structlog
 
 from inbox.errors import StoreError, StoreUnavailable
 from inbox.guard import Guard
+from inbox.handover import Left
+from inbox.integrity import damage
 from inbox.models import Claimed
 from inbox.store.base import Finished, Outcome, Work
 
@@ -31,6 +34,8 @@ class Batch:
     """Iterate over it, say `done` for each, and close it (leave the `with` block).
 
     `recorded` is called for each outcome that was recorded, `given_back` when others can take what was not begun.
+    Outcomes that cannot be recorded for `patience` seconds, or an error in the block, end the batch without its having
+    recorded anything: then `left` says what is to be done with it.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Batch:
         clock: Callable[[], float],
         recorded: Recorded,
         given_back: Callable[[], None],
+        patience: float = math.inf,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._waiting = deque(claimed)
@@ -52,6 +58,7 @@ class Batch:
         self._clock = clock
         self._recorded = recorded
         self._given_back = given_back
+        self._patience = patience
         self._pause = pause
         self._mutex = threading.RLock()
         self.was_cut_short = False
@@ -64,15 +71,27 @@ class Batch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._guard.call_off(self._cut_short)
+        if isinstance(error, Exception):
+            return
+        self._record(patient=True)
         try:
-            self._record(patient=True)
-        finally:
-            try:
-                self._give_back()
-            except StoreError as error:
-                log.warning("batch.not_given_back", error=str(error), then="others take it when the lease has run out")
+            self._give_back()
+        except StoreError as failure:
+            log.warning("batch.not_given_back", error=str(failure), then="others take it when the lease has run out")
+        for claimed in list(self._held.values()):
+            self._let_go(claimed)
+
+    def left(self, *, all_of_it: bool) -> Left:
+        """Stop holding what is held, and return it.
+
+        What had begun and has not ended belongs to it only with `all_of_it`; else its lease runs out, as in a crash.
+        """
+        with self._mutex:
+            ended = {claimed.token for claimed, _ in self._ended}
+            waiting = list(self._held.values() if all_of_it else self._waiting)
             for claimed in list(self._held.values()):
                 self._let_go(claimed)
+            return Left(self._ended, [claimed for claimed in waiting if claimed.token not in ended])
 
     def __iter__(self) -> Iterator[Claimed]:
         while True:
@@ -98,10 +117,11 @@ class Batch:
             log.warning("batch.not_cut_short", error=str(error), then="when the handler is done")
 
     def _record(self, *, patient: bool) -> None:
-        """Record what ended; a store that is full or locked is asked again, if there is time, for as long as it takes.
+        """Record what ended; a store that is full or locked is asked again, if there is time.
 
-        The work is done: giving up would run it again, and count as a crash. Raises StoreError.
+        Raises StoreError, StoreUnavailable after `patience` seconds: then it may be this process that fails.
         """
+        end = time.monotonic() + self._patience
         with self._mutex:
             while self._ended:
                 try:
@@ -111,6 +131,8 @@ class Batch:
                     log.warning("delivery.not_recorded", deliveries=ids, error=str(error), then="trying again")
                     if not patient:
                         return
+                    if time.monotonic() >= end or damage():
+                        raise
                     self._guard.disarm()
                     self._pause(PAUSE)
                     continue

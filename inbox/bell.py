@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from inbox.integrity import descriptors_change
+
 
 class Bell:
     """The named pipe at `path`; it is made by whoever listens first, and made again if it was deleted."""
@@ -29,22 +31,36 @@ class Bell:
             finally:
                 os.close(file)
 
-    def wait(self, seconds: float, others: Sequence[int] = ()) -> None:
-        """Return when somebody rings, or has rung since the last time, and after so many seconds at the latest.
+    def wait(self, seconds: float, others: Sequence[int] = ()) -> bool:
+        """Return when the bell rings, or has rung since the last time, and after so many seconds at the latest.
 
-        Also when one of the other files can be read. If several wait, one of them wakes, or more.
+        Also when one of the other files can be read or is closed. If several wait, one of them wakes, or more. The
+        result tells whether it rang.
         """
         try:
             file = self._listen()
         except OSError:
-            select.select(others, [], [], seconds)
-            return
-        if file in select.select([file, *others], [], [], seconds)[0]:
-            with suppress(BlockingIOError):  # another listener was quicker
-                os.read(file, 4096)
+            _readable(others, seconds)
+            return False
+        if file not in _readable([file, *others], seconds):
+            return False
+        with suppress(BlockingIOError):  # another listener was quicker
+            os.read(file, 4096)
+        return True
+
+    def problem(self) -> str:
+        """Return why nobody can ring here, "" if the pipe is fine or can be made."""
+        try:
+            mode = self._path.stat().st_mode
+        except OSError:
+            return ""
+        if not stat.S_ISFIFO(mode):
+            return f"{self._path} is no named pipe"
+        return "" if os.access(self._path, os.R_OK | os.W_OK) else f"{self._path} cannot be used by this user"
 
     def close(self) -> None:
         """Stop listening."""
+        descriptors_change()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -61,6 +77,7 @@ class Bell:
                 os.close(file)
                 raise FileExistsError(f"{self._path} is no pipe")
             self._file = file
+            descriptors_change()
         return self._file
 
     def _in_place(self, file: int) -> bool:
@@ -69,3 +86,14 @@ class Bell:
         except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(file))
+
+
+def _readable(files: Sequence[int], seconds: float) -> set[int]:
+    """Return which files can be read or are closed, after so many seconds at the latest; any number of file is allowed.
+
+    `select` takes no number above 1023.
+    """
+    poller = select.poll()
+    for file in files:
+        poller.register(file, select.POLLIN)
+    return {file for file, _ in poller.poll(seconds * 1000)}

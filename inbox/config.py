@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
+from inbox.places import check_places, named
 from inbox.references import dotenv, resolve, resolve_table
 from inbox.retention_settings import REFUSAL_LIMITS, RetentionSettings
 
@@ -60,12 +61,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """[worker]: lease, grace and shutdown_timeout are in seconds."""
+    """[worker]: lease, grace and shutdown_timeout are in seconds, max_memory in bytes; 0 runs or bytes is no limit."""
 
     processes: int = 2
     lease: float = 30.0
     grace: float = 5.0
     max_crashes: int = 3
+    max_runs: int = 0
+    max_memory: int = 0
     shutdown_timeout: float = 30.0
 
 
@@ -174,6 +177,7 @@ def _settings(path: Path, document: Mapping[str, Any], environ: Mapping[str, str
         **bound,
     )
     _check(settings, path.name)
+    check_places(path.name, settings.folder, named(settings.database, settings.inbox, settings.server))
     return settings
 
 
@@ -181,17 +185,15 @@ def _check(settings: Settings, file: str) -> None:
     server, worker = settings.server, settings.worker
     if not settings.inbox.database.removeprefix("sqlite:///") or not settings.inbox.database.startswith("sqlite:///"):
         raise ConfigError(f"{file}: inbox.database", "allowed: sqlite:///PATH")
-    problem = settings.alarms.problem()
-    if problem is not None:
+    if problem := settings.alarms.problem():
         raise ConfigError(f"{file}: alarms.{problem[0]}", problem[1])
     _check_bind(settings, file)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
     prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
     if unknown := set(settings.retention.keep_statuses) - prunable:
-        raise ConfigError(
-            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
-        )
+        allowed = ", ".join(sorted(prunable))
+        raise ConfigError(f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {allowed}")
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
@@ -207,6 +209,8 @@ def _check(settings: Settings, file: str) -> None:
         ("worker.lease", worker.lease, 0.5, 3600),
         ("worker.grace", worker.grace, 0.1, 600),
         ("worker.max_crashes", worker.max_crashes, 1, 100),
+        ("worker.max_runs", worker.max_runs, 0, 2**31),
+        ("worker.max_memory", worker.max_memory, 0, 2**50),
         ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
         ("admin.session", settings.admin.session, 60, 31_536_000),
         *(
@@ -228,9 +232,8 @@ def _check_bind(settings: Settings, file: str) -> None:
     except ValueError:
         raise ConfigError(f"{file}: admin.bind", f"{admin.bind!r} is not IP:PORT, as in 127.0.0.1:8001") from None
     if port == server.port and (host == server.host or {host, server.host} & {"0.0.0.0", "::"}):  # noqa: S104
-        raise ConfigError(
-            f"{file}: admin.bind", "that is the receiver's own address; leave it out to have the pages there"
-        )
+        problem = "that is the receiver's own address; leave it out to have the pages there"
+        raise ConfigError(f"{file}: admin.bind", problem)
 
 
 def _source(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> SourceSettings:

@@ -18,6 +18,7 @@ from inbox.attempt import Runner
 from inbox.batch import Batch
 from inbox.errors import StoreUnavailable
 from inbox.guard import Guard
+from inbox.handover import Post
 from inbox.models import Claimed, HandlerSpec
 from inbox.plugins import Registry
 from inbox.store.base import Finished, Outcome, Work
@@ -63,6 +64,7 @@ class Dispatcher:
     lease     seconds for which a claim holds without a heartbeat
     steady    seconds on the clock of the leases, which nobody sets (see `Work`)
     passed    Unix seconds as far as time has surely passed, None while that is in doubt
+    post      the process, if it may end by itself when it is damaged or fails; without one its errors are raised
     """
 
     def __init__(
@@ -79,9 +81,11 @@ class Dispatcher:
         pause: Callable[[float], None] = time.sleep,
         errands: Errands | None = None,
         passed: Callable[[], float | None] | None = None,
+        post: Post | None = None,
     ) -> None:
         self._passed = clock if passed is None else passed
         self._errands = errands
+        self._post = post
         self._registry = registry
         self._work = work
         self._queue = wake
@@ -105,13 +109,22 @@ class Dispatcher:
         The message is left before the handlers run, so that another process can take it meanwhile.
         """
         try:
+            self._some_work()
+        except Exception as error:
+            if self._post is None:
+                raise
+            self._post.give_up(error)
+
+    def _some_work(self) -> None:
+        try:
             self._work.give_way(self._clock())
             more = self.route()
             claimed, waiting = self._work.take(self._claimant(), self._at_once)
         except StoreUnavailable as error:
-            log.warning("work.put_off", error=str(error), seconds=PUT_OFF)
-            self._wake(PUT_OFF)
+            self._put_off(error)
             return
+        if self._post is not None:
+            self._post.works()
         if more or waiting:
             self._wake()
         if claimed:
@@ -172,15 +185,32 @@ class Dispatcher:
             clock=self._clock,
             recorded=self._recorded,
             given_back=self._wake,
+            patience=math.inf if self._post is None else self._lease,
             pause=self._pause,
         )
-        with batch:
-            for each in batch:
-                outcome = self._runner.attempt(each)
-                batch.done(each, outcome)
-                if outcome.result == "interrupted":
-                    break
+        if self._post is not None:
+            self._post.integrity.prepare()
+        try:
+            with batch:
+                for each in batch:
+                    outcome = self._runner.attempt(each)
+                    batch.done(each, outcome)
+                    if outcome.result == "interrupted" or (self._post and self._post.has_run(each)):
+                        break
+        except Exception as error:
+            self._give_up(batch, error)
         self._at_once = max(1, self._at_once // 2) if batch.was_cut_short else min(CLAIMED_AT_ONCE, self._at_once * 2)
+
+    def _give_up(self, batch: Batch, error: Exception) -> None:
+        if self._post is None:
+            raise error
+        self._post.give_up(error, batch.left(all_of_it=self._post.renewal.runs > 0))
+
+    def _put_off(self, error: StoreUnavailable) -> None:
+        log.warning("work.put_off", error=str(error), seconds=PUT_OFF)
+        if self._post is not None:
+            self._post.fails(error)
+        self._wake(PUT_OFF)
 
     def _run_errands(self, *, idle: bool) -> None:
         """Do a little of what is not handlers' work; the queue's schedule is too coarse for waits below a second."""

@@ -11,10 +11,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
@@ -42,13 +44,15 @@ class Guard:
 
     `heartbeat(delivery_id, token)` extends the lease and returns False if it is lost; it is called every `interval`
     seconds from a thread of its own, which looks every `TICK` seconds as long as something is held. Timeouts need the
-    main thread; elsewhere (a thread worker) they are not enforced, which is logged once.
+    main thread; elsewhere (a thread worker) they are not enforced, which is logged once. The watchdog writes to `file`,
+    a descriptor, standard error if there is none.
     """
 
-    def __init__(self, heartbeat: Heartbeat, *, interval: float, grace: float) -> None:
+    def __init__(self, heartbeat: Heartbeat, *, interval: float, grace: float, file: int | None = None) -> None:
         self._heartbeat = heartbeat
         self._interval = interval
         self._grace = grace
+        self._file = file
         self._current: Counter[tuple[int, str]] = Counter()
         self._late: dict[Callable[[], None], float] = {}
         self._mutex = threading.Lock()
@@ -62,6 +66,7 @@ class Guard:
     @contextmanager
     def watch(self, delivery_id: int, token: str, timeout: float) -> Iterator[None]:
         """Run the block under the timeout (seconds) and keep its lease alive."""
+        process = os.getpid()
         self.hold(delivery_id, token)
         try:
             if threading.current_thread() is threading.main_thread():
@@ -71,6 +76,8 @@ class Guard:
                 self._warn()
                 yield
         finally:
+            if os.getpid() != process:
+                _end_copy(sys.exc_info()[1])
             self.let_go(delivery_id, token)
 
     def hold(self, delivery_id: int, token: str) -> None:
@@ -102,9 +109,12 @@ class Guard:
         before = signal.signal(signal.SIGALRM, _time_is_up)
         self._arm(timeout + self._grace)
         signal.setitimer(signal.ITIMER_REAL, timeout)
+        process = os.getpid()
         try:
             yield
         finally:
+            if os.getpid() != process:
+                _end_copy(sys.exc_info()[1])
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # a signal that is on its way may still raise here
             finally:
@@ -124,7 +134,7 @@ class Guard:
             self._runs += 1
             until, more = time.monotonic() + seconds, MOMENT if seconds > MARGIN else 0.0
             if not until <= self._armed_until <= until + more:
-                faulthandler.dump_traceback_later(seconds + more, exit=True, file=sys.__stderr__ or 2)
+                faulthandler.dump_traceback_later(seconds + more, exit=True, file=self._file or sys.__stderr__ or 2)
                 self._armed_until = until + more
 
     def _spare(self) -> None:
@@ -176,6 +186,21 @@ class Guard:
             return
         if not held and (delivery_id, token) in self._current:
             log.warning("heartbeat.lease_lost", delivery=delivery_id)
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a process that a handler has forked: it must not go on as a second worker.
+
+    As Python does, but nothing that belongs to the worker is closed or flushed.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        code = 1
+        with suppress(Exception):
+            os.write(2, "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+    os._exit(code & 0xFF)
 
 
 def _time_is_up(signum: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 As text (logfmt) or JSON; each line names the process that wrote it, which children are told of in the environment.
 """
 
+import fcntl
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any, TextIO
+from weakref import WeakSet
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -23,10 +25,15 @@ FORMATS = ("text", "json")
 LEVEL, FORMAT = "INBOX_LOG_LEVEL", "INBOX_LOG_FORMAT"
 """Environment variables, for children."""
 
+FLUSH = 2.0
+"""Seconds that a process which ends or forks waits at most for lines that are being written."""
+
 PAUSE = 0.02
 """Seconds that lines are collected before they are written together."""
 
 _label: dict[str, str] = {}
+_own: list[TextIO] = []
+_collecting: "WeakSet[Collected]" = WeakSet()
 
 
 def label(process: str) -> None:
@@ -34,19 +41,21 @@ def label(process: str) -> None:
     _label["process"] = process
 
 
-def configure(level: str = "info", form: str = "text", *, collect: bool = False) -> None:
+def configure(level: str = "info", form: str = "text", *, collect: bool = False, file: TextIO | None = None) -> None:
     """Send log events, and what libraries log from `warning` on, to standard error.
 
     With `collect` a thread makes lines of the events and writes them, many at once: a process that logs a thousand a
-    second does not wait for each. `kill -9` then loses the lines of the last 20 ms.
+    second does not wait for each. `kill -9` then loses the lines of the last 20 ms. `file` is used in place of standard
+    error, which a handler may close.
     """
+    file = file or sys.stderr
     render: Processor = as_text if form == "text" else structlog.processors.JSONRenderer(default=str)
     now: list[Processor] = [structlog.processors.add_log_level, _timed, structlog.processors.format_exc_info]
     later: list[Processor] = [_headed, render]
-    factory: Callable[..., Any] = structlog.WriteLoggerFactory(sys.stderr)
+    factory: Callable[..., Any] = structlog.WriteLoggerFactory(file)
     wrapper: type[Any] = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
     if collect:
-        collector = _Collector(Collected(sys.stderr, partial(_line, later)))
+        collector = _Collector(Collected(file, partial(_line, later)))
         factory, wrapper = lambda *names: collector, type("Quick", (_Quick, wrapper), {})
     structlog.configure(
         processors=[*now, _whole] if collect else [*now, *later],
@@ -58,9 +67,31 @@ def configure(level: str = "info", form: str = "text", *, collect: bool = False)
         foreign_pre_chain=[structlog.stdlib.add_logger_name, *now, _headed],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
-    libraries = logging.StreamHandler(sys.stderr)
+    libraries = logging.StreamHandler(file)
     libraries.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[libraries])
+
+
+def own_file() -> TextIO | None:
+    """Return another file for standard error, out of the way of code that closes descriptors; None if there is none."""
+    for lowest in (200, 20):
+        with suppress(OSError, ValueError):
+            number = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, lowest)
+            _own.append(os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace"))
+            return _own[-1]
+    return None
+
+
+def descriptor() -> int | None:
+    """Return the descriptor of the file that `own_file` made in this process or in the one that forked it, if any."""
+    return _own[-1].fileno() if _own else None
+
+
+def flush() -> None:
+    """Write what has been collected, before a process ends without more ado."""
+    for collected in list(_collecting):
+        with suppress(OSError, ValueError):
+            collected.write_now(FLUSH)
 
 
 _ORDER = ("timestamp", "level", "process", "pid", "event")
@@ -142,8 +173,11 @@ class Collected:
     def __init__(self, file: TextIO, line: Callable[[Any], str] = str) -> None:
         self._file = file
         self._line = line
+        _collecting.add(self)
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)  # its parent writes what was collected before
+        # A child that is forked while the thread writes would inherit the file's own lock, held for ever. What was
+        # collected before, its parent writes.
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._begin)
         self._last = Finalize(
             None, self.write_now, exitpriority=1
         )  # atexit would not do it in a child of multiprocessing
@@ -166,13 +200,24 @@ class Collected:
     def flush(self) -> None:
         """Do nothing: that is the point."""
 
-    def write_now(self) -> None:
-        """Write what has been collected."""
-        with self._writing:
+    def write_now(self, patience: float = -1) -> None:
+        """Write what has been collected, unless what is being written takes longer than `patience` seconds."""
+        if not self._writing.acquire(timeout=patience):
+            return
+        try:
             lines = self._lines[:]
             del self._lines[: len(lines)]  # others append to the same list meanwhile
             self._file.write("".join(map(self._line, lines)))
             self._file.flush()
+        finally:
+            self._writing.release()
+
+    def _hold(self) -> None:
+        self._held = self._writing.acquire(timeout=FLUSH)
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._writing.release()
 
     def close(self) -> None:
         """Write what has been collected, and take no more; the file is the caller's again."""
@@ -185,5 +230,5 @@ class Collected:
             self._come.wait()
             pause.wait(PAUSE)
             self._come.clear()
-            with suppress(OSError):  # a full disk, a closed pipe: these lines are lost, those after it may not be
+            with suppress(OSError, ValueError):  # a full disk, a closed pipe: lost, but those after it may not be
                 self.write_now()

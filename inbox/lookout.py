@@ -29,6 +29,7 @@ class Lookout:
     deadlines  by source: the seconds in which its sender wants an answer; its keys are the sources that are configured
     probe      raises StoreError unless an event could be written durably
     watch      opens the store when it is first needed, which may be after a fork
+    queue      tries the queue, and returns why it cannot be used, "" if it can
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Lookout:
         steady: Callable[[], float],
         alarms: Callable[[], Mapping[tuple[str, str], bool]] = dict,
         begin: Callable[[], None] = lambda: None,
+        queue: Callable[[], str] = str,
     ) -> None:
         self._deadlines = deadlines
         self._probe = probe
@@ -53,6 +55,7 @@ class Lookout:
         self._steady = steady
         self._alarms = alarms
         self._begin = begin
+        self._queue = queue
         self._one = threading.Lock()
 
     def start(self) -> None:
@@ -72,6 +75,7 @@ class Lookout:
             self._probe()
         except StoreError as error:
             found["store"] = str(error)
+        found["queue"] = self._queue() or "ok"
         try:
             return found | verdicts(self._look(), self._limits)
         except StoreError as error:

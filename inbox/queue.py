@@ -1,34 +1,19 @@
 """huey: the wake-up. A message says only "there is work", now or at a time; what it is stands in the store.
 
 So one message is enough, however much there is to do. The queue's file is not fsynced and may be deleted at any time:
-`sweep`, at start and every minute, rebuilds it from the store. The one owner of huey in this package.
+`sweep`, at start and every minute, rebuilds it from the store, and workers look there without it, too. Next:
+`inbox.queue_storage`.
 """
 
-import os
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import structlog
 from huey import SqliteHuey, crontab
-from huey.storage import SqliteStorage
 from huey.utils import normalize_time
 
-from inbox.bell import Bell
-
-log = structlog.get_logger("inbox.queue")
-
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-ASIDE = ".damaged"
-"""What the name of a damaged queue file ends in after it was set aside."""
-
-PAUSE = 1.0
-"""Seconds that a worker waits after the queue could not be read, so that a full disk does not fill the log as well."""
+from inbox.queue_storage import Storage
 
 
 class Jobs(Protocol):
@@ -41,109 +26,6 @@ class Jobs(Protocol):
         """Wake the queue for everything that waits."""
 
 
-class Storage(SqliteStorage):  # type: ignore[misc]
-    """huey's SQLite storage that notices when its files were deleted or are damaged, and begins new ones."""
-
-    _conn: sqlite3.Connection | None
-    _identity: tuple[int | None, int | None] = (None, None)
-    """The database file and its log as they were opened; without its log a connection writes where nobody reads."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.bell = Bell(Path(f"{self.filename}-bell"))
-        self.lock = threading.RLock()  # held from the look at the file to the end of the transaction
-
-    @contextmanager
-    def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
-        """Yield a cursor on the file that is there now."""
-        with self.lock:
-            if self._conn is not None and self._files() != self._identity:
-                self._set_aside("its log was deleted or replaced")
-            if self._conn is None:
-                self._open()
-            try:
-                with super().db(commit=commit, close=close) as cursor:
-                    yield cursor
-            except sqlite3.DatabaseError as error:
-                if _is_damage(error):
-                    self._set_aside(str(error))
-                raise
-
-    def enqueue(self, data: bytes, priority: float | None = None) -> None:
-        """Add a message and ring, unless the same one waits already."""
-        same = "SELECT 1 FROM task WHERE queue = ? AND data = ? LIMIT 1"
-        if not self.sql(same, (self.name, data), results=True):
-            super().enqueue(data, priority)
-            self.bell.ring()
-
-    def add_to_schedule(self, data: bytes, ts: datetime) -> None:
-        """Add a message for a later time, unless the same one waits for that time already."""
-        same = "SELECT 1 FROM schedule WHERE queue = ? AND timestamp = ? AND data = ? LIMIT 1"
-        if not self.sql(same, (self.name, ts.timestamp(), data), results=True):
-            super().add_to_schedule(data, ts)
-
-    def dequeue(self) -> Any:
-        """Return the next message or None; an error is raised after a pause."""
-        try:
-            return super().dequeue()
-        except sqlite3.Error:
-            time.sleep(PAUSE)
-            raise
-
-    def _open(self) -> None:
-        """Open the file, or a new one if it is damaged."""
-        try:
-            self._connect()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._set_aside(str(error))
-            self._connect()
-
-    def _connect(self) -> None:
-        self._identity = (_inode(self.filename), None)
-        connection: sqlite3.Connection = self._create_connection()
-        try:
-            for statement in self.ddl:
-                connection.execute(statement)
-        except BaseException:
-            connection.close()
-            raise
-        self._conn, self._identity = connection, self._files()
-
-    def _set_journal_mode(self, conn: sqlite3.Connection) -> None:
-        try:
-            super()._set_journal_mode(conn)
-        except BaseException:
-            conn.close()
-            raise
-
-    def _set_aside(self, why: str) -> None:
-        """Close the file and rename it, unless it is gone already; it held wake-ups only, which the sweep repeats."""
-        self.close()
-        if _inode(self.filename) != self._identity[0]:
-            return
-        with suppress(FileNotFoundError):
-            Path(self.filename).replace(f"{self.filename}{ASIDE}")
-        for suffix in ("-wal", "-shm"):
-            Path(f"{self.filename}{suffix}").unlink(missing_ok=True)
-        log.error("queue.damaged", file=self.filename, why=why, then=f"set aside as *{ASIDE}, begun anew")
-
-    def _files(self) -> tuple[int | None, int | None]:
-        return _inode(self.filename), _inode(f"{self.filename}-wal")
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 – several times per message, and Path is much slower
-    except FileNotFoundError:
-        return None
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in DAMAGED
-
-
 class Queue:
     """The queue in the file at `path`; `jobs` is asked for when the first message is worked on, not before."""
 
@@ -153,7 +35,8 @@ class Queue:
         )
         self._work = self.huey.task(name="work")(lambda: jobs().work())
         self._sweep = self.huey.task(name="sweep")(lambda: jobs().sweep())
-        self.huey.periodic_task(crontab(minute="*"), name="sweep_every_minute")(lambda: jobs().sweep())
+        self.huey.storage.look = self.huey.serialize_task(self._work.s(id="work"))
+        self.every_minute("sweep_every_minute", lambda: jobs().sweep())
 
     def wake(self, after: float = 0.0) -> None:
         """Have somebody look for work, `after` seconds from now; huey looks at its schedule once a second."""
@@ -170,7 +53,13 @@ class Queue:
 
     def every_minute(self, name: str, action: Callable[[], object]) -> None:
         """Have one of the workers do something every minute; what it does must not take long."""
-        self.huey.periodic_task(crontab(minute="*"), name=name)(action)
+        task = self.huey.periodic_task(crontab(minute="*"), name=name)(action)
+        self.huey.storage.minutely.append(self.huey.serialize_task(task.s(id=name)))
+
+    def problem(self) -> str:
+        """Try the queue, and return why it cannot be used, "" if it can."""
+        self.huey.storage.try_it()
+        return str(self.huey.storage.failure)
 
     def size(self) -> int:
         """Return how many messages wait."""

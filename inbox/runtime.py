@@ -6,8 +6,8 @@ A part's module is imported when the part is made: a look at the list of events 
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import structlog
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.elapsed import Clocks
 from inbox.errors import ConfigError, Malformed
+from inbox.log import descriptor
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
 from inbox.references import dotenv
@@ -27,6 +28,7 @@ from inbox.wakes import Wakes
 if TYPE_CHECKING:
     from inbox.actions import Performer
     from inbox.delivery import Dispatcher, Wake
+    from inbox.handover import Handover, Left, Post
     from inbox.indexer import Indexer
     from inbox.ingest import Receiver
     from inbox.plugins import Registry
@@ -65,6 +67,7 @@ class Runtime(Stores):
         self.clock = clock
         self.steady = steady
         self._clocks = clocks
+        self.post: Post | None = None
 
     @classmethod
     def from_environment(cls) -> "Runtime":
@@ -143,9 +146,9 @@ class Runtime(Stores):
         from inbox.watching import Watching
 
         sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
-        sealer = lambda: self.sealer  # noqa: E731 – beside the other two
+        sealer, queue = (lambda: self.sealer), (lambda: self.queue.problem())
         clocks = {"clock": self.clock, "steady": self.steady}
-        return Watching(self.settings, sources, probe, **clocks, clocks=self._clocks, sealer=sealer)
+        return Watching(self.settings, sources, probe, **clocks, clocks=self._clocks, sealer=sealer, queue=queue)
 
     @Once
     def queue(self) -> "Queue":
@@ -211,10 +214,15 @@ class Runtime(Stores):
             *("keeping", "pruning", "erasing", "sealed", "queue", "sealer", "presence"),
         )
 
-    def load(self) -> None:
-        """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""
-        _ = self.presence
+    def load(self, handover: "Handover | None" = None, inherited: Collection[int] = ()) -> "Post | None":
+        """Import the handlers, get ready to run them, and look for what was left; a worker process does this first.
+
+        With a `handover` it may end by itself; `inherited` are the descriptors that were open before.
+        """
+        _ = self.presence, self.registry
         self.watching.timekeeper.begun()
+        if handover is not None:
+            self.post = handover.post(self.settings, inherited)
         handlers = self.dispatcher.handlers
         log.info(
             "handlers.loaded", handlers=",".join(handlers) or None, failed=",".join(self.registry.failures) or None
@@ -223,6 +231,16 @@ class Runtime(Stores):
             log.warning("events.erased_again", number=erased)
         self.queue.sweep()
         self.indexer.start()
+        return self.post
+
+    def settle(self, left: "Left") -> None:
+        """Record what a worker process left that ended by itself. Raises StoreError."""
+        from inbox.delivery import report
+        from inbox.handover import settle
+
+        with closing(sqlite.open_work(self.settings.database, sealer=self.sealer)) as work:
+            settle(left, work, self.clock(), report)
+        self.queue.wake()
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
@@ -240,6 +258,7 @@ class Runtime(Stores):
             ),
             interval=worker.lease / 3,
             grace=worker.grace,
+            file=descriptor(),
         )
         runner = Runner(
             self.registry,
@@ -257,6 +276,7 @@ class Runtime(Stores):
             lease=worker.lease,
             errands=self.performer,
             passed=self.watching.timekeeper.certain,
+            post=self.post,
         )
 
     @Once

@@ -64,6 +64,10 @@ class ManualQueue:
         _, _, kind, number = heapq.heappop(self._waiting)
         return kind, number
 
+    def problem(self) -> str:
+        """Return why it cannot be used: never."""
+        return ""
+
     def lose(self) -> None:
         """Forget every message, as a deleted queue file does."""
         self._waiting.clear()

@@ -23,7 +23,10 @@ from inbox.timings import Timings
 
 
 class Watching(Parts):
-    """Watches over an inbox with these settings and sources; `probe` raises StoreError if nothing can be stored."""
+    """Watches over an inbox with these settings and sources.
+
+    `probe` raises StoreError if nothing can be stored; `queue` returns why the queue cannot be used, "" if it can.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Watching(Parts):
         steady: Callable[[], float],
         clocks: Callable[[], Clocks] | None,
         sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
+        queue: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -44,6 +48,7 @@ class Watching(Parts):
         self._sources = sources
         self._sealer = sealer
         self._probe = probe
+        self._queue = queue
         self._pulses: list[Pulse] = []
 
     @Once
@@ -124,6 +129,7 @@ class Watching(Parts):
             steady=self.steady,
             alarms=lambda: {(state.alarm, state.subject): state.on for state in self.alarm_book.states()},
             begin=pulse.start,
+            queue=self._queue,
         )
 
     def pulse(self, role: Roles) -> Pulse:

@@ -1,6 +1,8 @@
 """The bell: who waits wakes at once, and whoever rings never waits and never fails."""
 
+import fcntl
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -106,3 +108,37 @@ def test_without_a_pipe_the_time_is_waited(path: Path, listener: Bell) -> None:
     path.write_bytes(b"mine")
     assert waited(listener, 0.05) >= 0.05
     assert waited(Bell(path / "nowhere" / "bell"), 0.05) >= 0.05
+
+
+def test_any_number_of_open_files_is_allowed(path: Path, listener: Bell) -> None:
+    """A file with a number above 1023 wakes as well, as in a process whose handlers leak."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1100:
+        pytest.skip("so many open files are not allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1100), hard))
+    reading, writing = os.pipe()
+    high = fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, 1030)
+    try:
+        os.write(writing, b"!")
+        assert not listener.wait(LONG, [high])
+    finally:
+        for file in (reading, writing, high):
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_it_says_whether_it_rang(path: Path, listener: Bell) -> None:
+    """And not when the time was up."""
+    assert not listener.wait(0)
+    Bell(path).ring()
+    assert listener.wait(LONG)
+
+
+def test_what_is_in_the_way_of_the_pipe_is_named(path: Path, listener: Bell) -> None:
+    """No pipe yet is fine, as is a pipe; a file or a folder is not."""
+    assert "" == listener.problem()
+    listener.wait(0)
+    assert "" == listener.problem()
+    path.unlink()
+    path.mkdir()
+    assert f"{path} is no named pipe" == listener.problem()

@@ -198,6 +198,8 @@ RANGES = [
     ("worker.lease", 0.5, 3600),
     ("worker.grace", 0.1, 600),
     ("worker.max_crashes", 1, 100),
+    ("worker.max_runs", 0, 2**31),
+    ("worker.max_memory", 0, 2**50),
     ("worker.shutdown_timeout", 0, 3600),
 ]
 

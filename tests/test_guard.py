@@ -262,3 +262,35 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     )
     assert "0\n" == done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        ("pass", 0, ""),
+        ("raise SystemExit(3)", 3, ""),
+        ("raise SystemExit", 0, ""),
+        ("raise SystemExit('why')", 1, ""),
+        ("1 / 0", 1, "ZeroDivisionError"),
+    ],
+)
+def test_a_copy_that_the_block_forks_ends_with_the_block(ends: str, code: int, said: str) -> None:
+    """As Python would end it, and nothing after the block runs twice; also in a thread."""
+    done = run(
+        f"""
+import os, threading
+def work():
+    with guard.watch(1, "t", 30):
+        pid = os.fork()
+        if pid == 0:
+            {ends}
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+work()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    )
+    found = [line for line in done.stdout.splitlines() if line.isdigit()]
+    assert (0, [str(code)] * 2) == (done.returncode, found)
+    assert said in done.stderr

@@ -17,6 +17,7 @@ from structlog.processors import LogfmtRenderer
 
 from inbox.log import _ORDER, Collected, _line, as_text
 from tests.acceptance.place import eventually
+from tests.conftest import PROJECT
 from tests.store.stores import in_threads
 from tests.store.test_sqlite import exit_code, in_fork
 
@@ -175,3 +176,40 @@ def test_text_is_what_structlog_writes(event: dict[str, object]) -> None:
     event = {key: value for key, value in event.items() if key not in _ORDER or value is not None}
     expected = LogfmtRenderer(key_order=_ORDER, drop_missing=True, bool_as_flag=False)(None, "", dict(event))
     assert expected == as_text(None, "", event)
+
+
+FORKS = """
+import os, sys, threading, time
+from inbox.log import Collected
+
+class Slow:
+    def __init__(self):
+        self.lock = threading.Lock()
+    def write(self, text):
+        with self.lock:
+            time.sleep(0.01)
+            os.write(1, text.encode())
+    def flush(self):
+        pass
+
+collected = Collected(Slow())
+for number in range(60):
+    collected.write(f"parent {number}\\n")
+    time.sleep(0.002)
+    if number % 3 == 0:
+        pid = os.fork()
+        if pid == 0:
+            collected.write(f"child {number}\\n")
+            collected.write_now()
+            os._exit(0)
+        os.waitpid(pid, 0)
+collected.close()
+"""
+
+
+def test_a_fork_in_the_middle_of_writing_leaves_no_lock_behind() -> None:
+    """The child's lines are written, too: the lock of a file that another thread was writing is not taken along."""
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60, cwd=PROJECT)
+    lines = done.stdout.splitlines()
+    counts = [sum(word in line for line in lines) for word in ("parent", "child")]
+    assert (0, [60, 20]) == (done.returncode, counts)

@@ -10,7 +10,7 @@ import structlog
 from inbox import listener, preflight, supervisor
 from inbox.config import FILE, Settings, load, locate
 from inbox.errors import ConfigError
-from inbox.log import FORMAT, LEVEL, configure, label
+from inbox.log import FORMAT, LEVEL, configure, label, own_file
 from inbox.reloading import Reloading, place, reload
 from inbox.runtime import Runtime
 from inbox.worker import consume, on_orphaned
@@ -107,14 +107,15 @@ def worker() -> None:
 
     label("worker")
     _end_with_supervisor()
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True, file=own_file())
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     _ = runtime.unusable  # before it forks: once for all processes
     runtime.archive.close()
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes)
-    consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
+    number, seconds = settings.processes, settings.shutdown_timeout
+    consume(runtime.queue, runtime.load, runtime.settle, processes=number, shutdown_timeout=seconds)
 
 
 def _inherited() -> int | None:

@@ -72,6 +72,7 @@ def check() -> None:
     from inbox.cli.look import handler_rows
     from inbox.cli.opened import opened
     from inbox.doctor import settings
+    from inbox.queue_file import pipe_at
 
     runtime = opened()
     problems = settings.problems(runtime)
@@ -85,6 +86,8 @@ def check() -> None:
         click.echo(f"inbox: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
+    if pipe := pipe_at(runtime.settings.path(runtime.settings.inbox.queue)).problem():
+        click.echo(f"warning: {FILE}: inbox.queue: {pipe}: idle workers look every half second instead", err=True)
     for row in runtime.archive.sources():
         if row["held"]:
             hint = f"{row['held']} requests were not authentic and are held: `inbox release {row['source']}`"

@@ -10,6 +10,7 @@ from inbox.config import FILE, ServerSettings
 from inbox.doctor.finding import Finding, ok, problem, warning
 from inbox.errors import ConfigError, StoreError
 from inbox.providers import build
+from inbox.queue_file import pipe_at, problem_with
 from inbox.runtime import Runtime
 from inbox.store.sqlite import Sealer
 
@@ -25,6 +26,8 @@ def problems(runtime: Runtime, *, store: bool = True) -> list[str]:
         except (ConfigError, StoreError) as error:
             if str(error) not in found:
                 found.append(str(error))
+    if trouble := problem_with(runtime.settings.path(runtime.settings.inbox.queue)):
+        found.append(f"{FILE}: inbox.queue: {trouble}; events are handled up to a second later until it can be used")
     try:
         found += [f".env: {name!r} has a null character: handlers would not find it" for name in runtime.unset]
         for module, failure in runtime.registry.failures.items():
@@ -48,6 +51,8 @@ def look(runtime: Runtime) -> Iterator[Finding]:
     if schemas := runtime.__dict__.get("schemas"):
         for name, text in schemas.warnings:
             yield warning("settings", f"{name}: {text}", "write it without, if you can")
+    if trouble := pipe_at(runtime.settings.path(runtime.settings.inbox.queue)).problem():
+        yield warning("queue", f"{trouble}: idle workers look every half second instead", "move it away")
     if not found and runtime.sealer.keys is not None and runtime.sealer.keys.path.exists():
         yield from sealing(runtime.sealer)
     yield from exposure(runtime.settings.server)

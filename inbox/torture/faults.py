@@ -1,5 +1,6 @@
-"""What is done to the inbox: kill -9 of one process or many, stops for longer than a lease, the queue deleted.
+"""What is done to the inbox: processes killed with kill -9, stopped for longer than a lease, or damaged by a handler.
 
+The queue is deleted, or a folder takes its place for some seconds.
 What comes when, and whom it hits, follows from the seed. Only processes of this torture are ever hit.
 """
 
@@ -7,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from inbox.supervisor import STEADY
 from inbox.torture.journal import Fault, Journal
@@ -31,7 +33,9 @@ _KILLS = {
     "supervisor": 6,
     "all": 5,
 }
-_OTHERS = {"stop": 12, "delete": 9}
+_OTHERS = {"stop": 12, "delete": 9, "block": 6, "damage": 10}
+DAMAGES = ("descriptors", "limit", "folder", "stderr", "copy")
+"""What a handler does to its process when it finds the file `damage`; `inbox.torture.handler` does it."""
 
 
 class Faults:
@@ -48,6 +52,7 @@ class Faults:
         self._due = time.monotonic() + self._chance.uniform(0.5, 1.5)
         self._stopped: dict[int, tuple[float, float, str]] = {}
         self._hit: dict[str, float] = {}
+        self._blocked: tuple[float, float] | None = None
         self.kills = 0
 
     def step(self) -> None:
@@ -55,12 +60,14 @@ class Faults:
         now = time.monotonic()
         for pid in [pid for pid, (until, _, _) in self._stopped.items() if until <= now]:
             self._go_on(pid)
+        if self._blocked is not None and self._blocked[0] <= now:
+            self._unblock()
         if now < self._due:
             return
         self._due = now + self._chance.uniform(0.1, 2 * PAUSE - 0.1)
         what = self._chance.choices([*_KILLS, *_OTHERS], [*_KILLS.values(), *_OTHERS.values()])[0]
-        if what == "delete":
-            self._delete()
+        if what in ("delete", "block", "damage"):
+            {"delete": self._delete, "block": self._block, "damage": self._damage}[what]()
         elif what == "stop":
             self._stop()
         else:
@@ -74,7 +81,8 @@ class Faults:
         self._kill([process for process in family if process.role == "supervisor" or self._chance.random() < 0.5])
 
     def let_go(self) -> None:
-        """Let every stopped process go on."""
+        """Let every stopped process go on, and let the queue be usable again."""
+        self._unblock()
         for pid in list(self._stopped):
             self._go_on(pid)
 
@@ -128,7 +136,31 @@ class Faults:
 
     def _delete(self) -> None:
         """Delete the queue, in any order of its files."""
+        self._unblock()
         at = self._clock()
         for suffix in self._chance.sample(("", "-wal", "-shm"), 3):
             (self._scratch.folder / f"queue.db{suffix}").unlink(missing_ok=True)
         self._journal.add(Fault(at, at, "delete", "queue"))
+
+    def _block(self) -> None:
+        """Put a folder that is not empty in the place of the queue, for some seconds."""
+        self._delete()
+        with suppress(FileExistsError):  # the inbox was quicker, and has made a new one
+            (self._scratch.folder / "queue.db").mkdir()
+            (self._scratch.folder / "queue.db" / "in-the-way").touch()
+            self._blocked = time.monotonic() + self._chance.uniform(2.0, 6.0), self._clock()
+
+    def _unblock(self) -> None:
+        if self._blocked is not None:
+            (self._scratch.folder / "queue.db" / "in-the-way").unlink()
+            (self._scratch.folder / "queue.db").rmdir()
+            self._journal.add(Fault(self._blocked[1], self._clock(), "block", "queue"))
+            self._blocked = None
+
+    def _damage(self) -> None:
+        """Have the handler that runs next damage its process, when its work is done."""
+        kind, at = self._chance.choice(DAMAGES), self._clock()
+        new = self._scratch.folder / "damage.new"
+        new.write_text(kind, "utf-8")
+        new.replace(self._scratch.folder / "damage")
+        self._journal.add(Fault(at, at, "damage", kind))

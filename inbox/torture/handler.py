@@ -6,7 +6,10 @@ writes, and what was written stays when the process is killed: only the machine'
 
 import json
 import os
+import resource
+import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +17,7 @@ from typing import NoReturn
 from inbox import Event, Retry, handles
 
 JOURNAL = Path(__file__).parent.parent / "effects.jsonl"
+DAMAGE = Path(__file__).parent.parent / "damage"
 
 
 class Untold(Exception):
@@ -42,6 +46,26 @@ def note(step: str, event: Event) -> None:
         os.close(file)
 
 
+def damage(event: Event) -> None:
+    """Damage this process as the file `damage` says, if it is there; whoever takes it away first does."""
+    mine = DAMAGE.with_name(f"damage.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        DAMAGE.replace(mine)
+        kind = mine.read_text("utf-8")
+        mine.unlink()
+        note("damage", event)
+        if kind == "descriptors":
+            os.closerange(3, 256)
+        elif kind == "limit":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        elif kind == "folder":
+            os.chdir("/")
+        elif kind == "stderr":
+            sys.stderr.close()
+        else:
+            os.fork()  # both go on from here
+
+
 @handles("*", "doomed", attempts=2, backoff=0.2)
 @handles("*", "hangs", attempts=50, timeout=1.0, backoff=0.5, max_backoff=1.0)
 @handles("*", attempts=50, backoff=0.5, max_backoff=1.0)
@@ -59,6 +83,7 @@ def work(event: Event) -> dict[str, int]:
     time.sleep(event.payload["pause"])
     note("end", event)
     time.sleep(event.payload["pause"] / 4)  # a moment to die in between the work and its record
+    damage(event)
     return Unread(attempt=event.attempt) if event.id % 3 == 0 else {"attempt": event.attempt}
 
 

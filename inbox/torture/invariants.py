@@ -226,6 +226,12 @@ def _disturbed(known: _Known) -> Iterator[Breach]:
     for fault in known.evidence.faults:
         if fault.what == "kill":
             kills[fault.pid].append(fault.at)
+    # What a damaged process leaves, its parent records, unless it is killed before.
+    parents = [
+        fault.at for fault in known.evidence.faults if fault.what == "kill" and fault.role in ("worker", "supervisor")
+    ]
+    for pid in {effect.pid for effect in known.evidence.effects if effect.step == "damage"}:
+        kills[pid] += parents
     for delivery in known.evidence.deliveries:
         for attempt in known.attempts.get(delivery.id, []):
             if attempt.result in ("crashed", "lost") and not _within(attempt, kills.get(attempt.pid, []), stops):

@@ -56,7 +56,9 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to the inbox: "kill" or "stop" of a process, "delete" of the queue, "stall" of the machine.
+    """What was done to the inbox: a process killed or stopped, the queue deleted or blocked, a stall of the machine.
+
+    "damage" is what a handler was told to do to its process; the handlers' journal says which one did.
 
     role   what the process was, as in "worker child"
     until  when a stopped process, or the machine, went on; the same as `at` for everything else

@@ -21,6 +21,7 @@ class Report:
     rescued          attempts whose process died; `lost_leases` those whose process came back too late
     handled_again    deliveries whose work was done more than once, each with a cause
     stalls           times when the machine had no time for us, which may cost a lease, too
+    damages          what handlers did to their process; its parent recorded what it held
     longest_gap      seconds without an acknowledgement, from the first to the last
     """
 
@@ -38,6 +39,8 @@ class Report:
     kills: dict[str, int]
     stops: int
     queues_deleted: int
+    queues_blocked: int
+    damages: dict[str, int]
     stalls: int
     starts: dict[str, int]
     handled: int
@@ -74,6 +77,8 @@ def tell(evidence: Evidence, breaches: Sequence[Breach], *, seed: int, seconds: 
         kills=dict(Counter(fault.role for fault in faults if fault.what == "kill")),
         stops=sum(fault.what == "stop" for fault in faults),
         queues_deleted=sum(fault.what == "delete" for fault in faults),
+        queues_blocked=sum(fault.what == "block" for fault in faults),
+        damages=dict(Counter(fault.role for fault in faults if fault.what == "damage")),
         stalls=sum(fault.what == "stall" for fault in faults),
         starts={
             "inbox run": starts,

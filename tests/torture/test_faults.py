@@ -51,7 +51,10 @@ def test_everything_that_is_announced_happens(tmp_path: Path, monkeypatch: pytes
     assert {process.role for process in FAMILY} == {fault.role for fault in killed}
     assert {"receiver", "receiver child", "worker", "worker child"} == {fault.role for fault in stopped}
     assert min(fault.until - fault.at for fault in stopped[:-1]) > scratch.LEASE
-    assert "delete" in {fault.what for fault in done}
+    assert {"kill", "stop", "delete", "block", "damage"} == {fault.what for fault in done}
+    assert set(faults.DAMAGES) == {fault.role for fault in done if fault.what == "damage"}
+    assert 2 < max(fault.until - fault.at for fault in done if fault.what == "block") < 7
+    assert not (tmp_path / "a" / "queue.db").exists()
     assert len(killed) == sum(signum == signal.SIGKILL for _, signum in sent) > 200
     assert sorted(pid for pid, signum in sent if signum == signal.SIGSTOP) == sorted(
         pid for pid, signum in sent if signum == signal.SIGCONT

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from inbox.config import ServerSettings
 from inbox.errors import StoreUnavailable
 from inbox.lookout import Limits, Lookout
+from inbox.queue import Queue
 from inbox.runtime import Runtime
 from inbox.testing import Inbox
 from inbox.web import create_app
@@ -34,6 +35,7 @@ def lookout(inbox: Inbox, **limits: Any) -> Lookout:
         timings=runtime.watching.timings,
         clock=inbox.clock,
         steady=inbox.clock.steady,
+        queue=inbox.runtime.queue.problem,
     )
 
 
@@ -47,7 +49,7 @@ def test_ready_when_every_check_is_ok(inbox: Inbox) -> None:
     """200, and what was looked at."""
     inbox.runtime.watching.watch.beat("worker", inbox.clock(), inbox.clock.steady())
     answer = client_of(inbox).get("/readyz")
-    checks = dict.fromkeys(("store", "disk", "backlog", "worker", "handlers"), "ok")
+    checks = dict.fromkeys(("store", "queue", "disk", "backlog", "worker", "handlers"), "ok")
     assert (200, {"status": "ready", "checks": checks}) == (answer.status_code, answer.json)
 
 
@@ -91,6 +93,21 @@ def test_modules_that_did_not_import_are_named(inbox: Inbox) -> None:
         (inbox.runtime.handlers_folder / f"{name}.py").unlink()
     inbox.reload()
     assert 200 == client_of(inbox).get("/readyz").status_code
+
+
+def test_queue_that_cannot_be_used_is_named(inbox: Inbox, tmp_path: Path) -> None:
+    """The real queue is tried: a folder in its place is told, and that it is gone as well."""
+    inbox.runtime.watching.watch.beat("worker", inbox.clock(), inbox.clock.steady())
+    queue = inbox.runtime.queue = Queue(tmp_path / "queue.db", lambda: inbox.dispatcher)  # type: ignore[assignment]
+    client = client_of(inbox)
+    (tmp_path / "queue.db" / "mine").mkdir(parents=True)
+    answer = client.get("/readyz")
+    expected = (503, ["queue"], f"{tmp_path / 'queue.db'} is a folder")
+    assert expected == (answer.status_code, answer.json["failing"], answer.json["checks"]["queue"])  # type: ignore[index]
+    (tmp_path / "queue.db").rename(tmp_path / "elsewhere")
+    queue.huey.storage._again = 0.0
+    assert 200 == client.get("/readyz").status_code
+    queue.close()
 
 
 def test_store_that_cannot_be_written_is_named(inbox: Inbox) -> None:

@@ -18,6 +18,7 @@ from weakref import WeakSet
 from sqlite_utils import Database
 
 from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.integrity import damage, descriptors_change
 from inbox.store.sqlite.turn import Turn
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Connection:
             with translated():
                 self._database = self._open()
             self._file = _file_at(self._path)
+            descriptors_change()
         return self._database
 
     def _in_place(self, database: Database) -> bool:
@@ -95,8 +97,11 @@ class Connection:
     def write(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
         """Open a write transaction that commits at the end of the block, or rolls back if the block raises.
 
-        Raises StoreUnavailable if the lock does not become free in time, or the disk refuses.
+        Raises StoreUnavailable if the lock does not become free in time, the disk refuses, or a handler has closed
+        descriptors of this process: what SQLite writes could then land in another file.
         """
+        if damaged := damage():
+            raise StoreUnavailable(f"this process is damaged: {damaged}")
         with self._lock, translated():
             connection = self.database.conn
             waiting = self._patience if patience is None else patience
@@ -145,6 +150,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
         with self._lock:
+            descriptors_change()
             if self._database is not None:
                 self._database.close()
             self._database = None
