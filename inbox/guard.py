@@ -8,7 +8,6 @@ extends the lease while the handler runs, so that nobody else takes a delivery t
 import faulthandler
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 import structlog
+
+from inbox import streams
 
 log = structlog.get_logger("inbox.guard")
 
@@ -124,7 +125,7 @@ class Guard:
             self._runs += 1
             until, more = time.monotonic() + seconds, MOMENT if seconds > MARGIN else 0.0
             if not until <= self._armed_until <= until + more:
-                faulthandler.dump_traceback_later(seconds + more, exit=True, file=sys.__stderr__ or 2)
+                faulthandler.dump_traceback_later(seconds + more, exit=True, file=streams.dump_file())
                 self._armed_until = until + more
 
     def _spare(self) -> None:

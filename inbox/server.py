@@ -92,6 +92,10 @@ def _ready(server: ServerSettings) -> None:
         os.kill(int(os.environ[_PARENT]), READY)
 
 
+_LOGGING = {"formatters": {}, "handlers": {}, "loggers": {"_granian": {"handlers": [], "propagate": True}}}
+"""What granian logs goes the way of all lines; by itself it would wait for the reader of standard output."""
+
+
 class _Server(Granian):  # type: ignore[misc, valid-type]
     """Granian with one process that answers, on a socket that outlives it."""
 
@@ -220,6 +224,7 @@ def _serve(runtime: Runtime, server: ServerSettings, listening: socket.socket, t
         http=HTTPModes.http1,
         backpressure=server.connections,
         log_level=LogLevels.error,
+        log_dictconfig=_LOGGING,
         ssl_cert=cert,
         ssl_key=key,
         ssl_protocol_min=SSLProtocols.tls12,

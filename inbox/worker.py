@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from huey.consumer import Consumer, Scheduler, Worker
 
+from inbox import streams
 from inbox.queue import Queue
+
+log = structlog.get_logger("inbox.worker")
 
 PARENT_CHECK = 0.5
 """Seconds between two looks whether the parent process is still there."""
@@ -83,6 +87,7 @@ def consume(queue: Queue, load: Callable[[], None], *, processes: int, shutdown_
     shared. A process that died is replaced within a second. An idle one waits for the queue's bell, and looks by itself
     every half second.
     """
+    streams.take_dumps(lambda text: log.error("worker.ended_by_watchdog", traceback=text))
     queue.huey.on_startup(name="load")(load)
     consumer = _Consumer(
         queue.huey,

@@ -21,7 +21,7 @@ log = structlog.get_logger("inbox.cli")
 @click.command()
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
-    label("supervisor")
+    _begin("supervisor")
     runtime, inherited = Runtime.from_environment(), _inherited()
     preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
@@ -76,7 +76,7 @@ def serve() -> None:
     """Run the receiver alone."""
     from inbox import server
 
-    label("receiver")
+    _begin("receiver")
     runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
         preflight.check_start(runtime, inherited=inherited is not None)
@@ -91,7 +91,7 @@ def pages() -> None:
     """Show the pages at their own address, `bind` in [admin]; `inbox run` starts this by itself."""
     from inbox import server
 
-    label("pages")
+    _begin("pages")
     runtime = Runtime.from_environment()
     if not runtime.settings.admin.bind:
         raise ConfigError(f"{FILE}: admin.bind", "not set: the receiver has the pages, under /inbox/")
@@ -105,15 +105,20 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
 
-    label("worker")
+    _begin("worker")
     _end_with_supervisor()
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     runtime.archive.close()
     settings = runtime.settings.worker
     log.info("worker.starting", processes=settings.processes)
     consume(runtime.queue, runtime.load, processes=settings.processes, shutdown_timeout=settings.shutdown_timeout)
+
+
+def _begin(name: str) -> None:
+    """Name this process in the log, for which it never waits."""
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
+    label(name)
 
 
 def _inherited() -> int | None:
