@@ -1,7 +1,6 @@
 """The reader of the log sleeps, is gone, or never was there: the inbox receives, handles, restarts and stops."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -85,37 +84,46 @@ def test_an_inbox_without_a_log_works(place: Place, closed: str) -> None:
     assert 0 == place.stop()
 
 
-def test_what_is_dropped_is_counted(place: Place) -> None:
-    """The reader sleeps and wakes up: a line says how many are missing, and those after it are there."""
+@pytest.fixture
+def served(place: Place) -> Iterator[tuple[Place, int, int]]:
+    """A receiver that keeps few lines for a reader that sleeps: the inbox, and both ends of the pipe."""
     place.only_handler("own", "from inbox import handles\n")
     place.configure(sources=SOURCES)
     reading, writing = os.pipe()
-    place.files = (writing,)
-    place.environment["INBOX_LOG_LEVEL"] = "info"
-    place.prefix = ["bash", "-c", f'exec "$0" "$@" 2>&{writing}']
     code = "import inbox.streams; inbox.streams.LIMIT = 5; from inbox.cli import main; main()"
-    with subprocess.Popen(
-        [*place.prefix, sys.executable, "-c", code, "serve"],
-        cwd=place.folder, env=place.environment, pass_fds=place.files,
-    ) as process:  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve"], cwd=place.folder, env=place.environment, stderr=writing
+    )
+    try:
         eventually(place.answers, "it answers")
-        os.set_blocking(writing, False)
-        try:
-            while True:
-                os.write(writing, b"x" * 1024)
-        except BlockingIOError:
-            os.set_blocking(writing, True)
-        place.send("open", 40, body=b'{"id": "same"}')
-        found = b""
-        while b"event=log.dropped lines=" not in found:
-            found += os.read(reading, 65_536)
-        place.send("open", body=b'{"id": "later"}')
-        while b"key=later" not in found:
-            found += os.read(reading, 65_536)
-        process.send_signal(signal.SIGTERM)
+        yield place, reading, writing
+    finally:
+        process.terminate()
+        os.close(reading)
         os.close(writing)
-        while more := os.read(reading, 65_536):
-            found += more
         assert 0 == process.wait(30)
-    os.close(reading)
-    place.files, place.prefix = (), []
+
+
+def test_what_is_dropped_is_counted(served: tuple[Place, int, int]) -> None:
+    """The reader sleeps and wakes up: a line says how many are missing, and those after it are there."""
+    place, reading, writing = served
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"x" * 1024)
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    place.send("open", 40, body=b'{"id": "same"}')
+    os.set_blocking(reading, False)
+    found = bytearray()
+
+    def has(word: bytes) -> bool:
+        try:
+            found.extend(os.read(reading, 65_536))
+        except BlockingIOError:
+            return word in found
+        return False
+
+    eventually(lambda: has(b"event=log.dropped lines="), "the lines are counted")
+    place.send("open", body=b'{"id": "later"}')
+    eventually(lambda: has(b"key=later"), "the next line is there")
