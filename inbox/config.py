@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from inbox import snapshot
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
@@ -137,7 +138,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     Raises ConfigError.
     """
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(snapshot.read(path).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "not found; `inbox init` writes one, INBOX_CONFIG names another") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -29,6 +29,7 @@ class Lookout:
     deadlines  by source: the seconds in which its sender wants an answer; its keys are the sources that are configured
     probe      raises StoreError unless an event could be written durably
     watch      opens the store when it is first needed, which may be after a fork
+    stale      tells why the files on disk would not start, "" if they would
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Lookout:
         steady: Callable[[], float],
         alarms: Callable[[], Mapping[tuple[str, str], bool]] = dict,
         begin: Callable[[], None] = lambda: None,
+        stale: Callable[[], str] = str,
     ) -> None:
         self._deadlines = deadlines
         self._probe = probe
@@ -53,6 +55,7 @@ class Lookout:
         self._steady = steady
         self._alarms = alarms
         self._begin = begin
+        self._stale = stale
         self._one = threading.Lock()
 
     def start(self) -> None:
@@ -68,6 +71,8 @@ class Lookout:
         """Return what was looked at: "ok", or what is wrong with it. Writes durably, to learn whether that works."""
         self._begin()
         found = {"store": "ok"}
+        if self._stale():
+            found["files"] = "the files on disk would not start: `inbox check` says why; what was read before is in use"
         try:
             self._probe()
         except StoreError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from inbox import snapshot
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.errors import ConfigError, Malformed
 from inbox.models import HandlerSpec, Payload, Request
@@ -75,7 +76,7 @@ class Runtime(Stores):
         from inbox.validation import Schemas
 
         folder = self.settings.path(self.settings.inbox.schemas)
-        if not folder.is_dir():
+        if not snapshot.is_folder(folder):
             raise ConfigError("inbox.toml: inbox.schemas", f"{folder} is not a folder")
         return Schemas(folder)
 
@@ -83,7 +84,7 @@ class Runtime(Stores):
     def handlers_folder(self) -> Path:
         """Return the folder of handler files. Raises ConfigError."""
         folder = self.settings.path(self.settings.inbox.handlers)
-        if not folder.is_dir():
+        if not snapshot.is_folder(folder):
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
         return folder
 

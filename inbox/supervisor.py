@@ -49,6 +49,7 @@ class Child:
     files: Sequence[int] = ()
     renewal: int = signal.SIGTERM
     kill_at: float | None = None
+    deaths: int = 0
 
     def start(self) -> None:
         """Start the process."""
@@ -79,6 +80,7 @@ class Child:
             self.due = now + pause
             log.info("child.ended", child=self.name, code=code, restart_in=pause)
             return
+        self.deaths += 1
         self._put_off(now)
         log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
 
@@ -140,11 +142,14 @@ def supervise(
         for child in children:
             child.renew(shutdown_timeout)
 
+    deaths = 0
     try:
         while not stopping.wait(interval):
             for child in children:
                 child.look()
             if reloading is not None:
+                if deaths != (deaths := sum(child.deaths for child in children)):
+                    reloading.suspect()
                 reloading.look(renew)
     finally:
         if reloading is not None:
