@@ -76,7 +76,6 @@ def test_handlers_are_imported_as_they_were(place: Place, monkeypatch: pytest.Mo
     (folder / "package" / "__init__.py").write_text("from .inner import value\n")
     (folder / "package" / "inner.py").write_text("value = 1\n")
     (folder / "spread" / "part.py").write_text("value = 2\n")
-    (folder / "_helper.py").write_text("value = 3\n")
     place.only_handler(
         "own",
         "from inbox import handles\nfrom . import _helper\nfrom .package import value as a\n"
@@ -84,6 +83,7 @@ def test_handlers_are_imported_as_they_were(place: Place, monkeypatch: pytest.Mo
         "@handles('*')\ndef own(event):\n    return (a, b, _helper.value, __file__)\n"
         "@handles('*')\ndef fails(event):\n    raise ValueError('these words')\n",
     )
+    (folder / "_helper.py").write_text("value = 3\n")
     taken(place, monkeypatch)
     for path in folder.rglob("*.py"):
         path.write_text("1 / 0  # not this\n")
@@ -109,9 +109,7 @@ def test_a_handler_that_cannot_be_read_is_a_failure_of_its_own(place: Place, mon
 
 def test_what_is_handed_on_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader waits for a writer; what is not whole after a while is an error, and never used."""
-    first, second = (
-        Snapshot({f"/{n}": b"x" * n * 100_000, "/no": errno.EACCES}, n) for n in (1.0, 2.0) for n in [int(n)]
-    )
+    first, second = (Snapshot({f"/{n}": b"x" * n * 100_000, "/no": errno.EACCES}, n) for n in (1, 2))
     shared = Shared(first)
     environ = {**shared.environment, "ELSE": "1"}
     snapshot.inherit(environ)
@@ -147,7 +145,7 @@ def test_nothing_of_it_is_on_a_disk(place: Place, monkeypatch: pytest.MonkeyPatc
 def test_the_certificate_is_the_newest_that_works(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """On disk if it is right there, as it is replaced without a reload; else the one that was read before."""
     authority = Authority(place.folder)
-    authority.issue(place.folder)
+    authority.issue(place.folder / "cert.pem", place.folder / "key.pem")
     place.configure(server='tls_cert = "cert.pem"\ntls_key = "key.pem"')
     settings = load(place.folder / "inbox.toml", place.environment)
     good = (place.folder / "cert.pem", place.folder / "key.pem")

@@ -118,7 +118,7 @@ def test_an_unchanged_inbox_says_nothing(running: Place) -> None:
 def test_a_half_written_certificate_keeps_nothing_from_starting(place: Place) -> None:
     """The receiver dies while the two files are replaced: it starts with those that it had."""
     authority = Authority(place.folder)
-    authority.issue(place.folder)
+    authority.issue(place.folder / "cert.pem", place.folder / "key.pem")
     place.configure(server='tls_cert = "cert.pem"\ntls_key = "key.pem"', sources=SOURCES)
     for name in ("new", "old"):
         (place.folder / name).write_text(name)
@@ -129,7 +129,7 @@ def test_a_half_written_certificate_keeps_nothing_from_starting(place: Place) ->
     (place.folder / "key.pem").write_text("half")
     eventually(lambda: place.children("receiver")[-1] != receiver and _certificate(place) == before, "it is the same")
     assert "event=certificate.not_usable" in place.log_text()
-    authority.issue(place.folder)
+    authority.issue(place.folder / "cert.pem", place.folder / "key.pem")
     eventually(lambda: _certificate(place) not in ("", before), "the new one is used")
 
 
