@@ -57,6 +57,7 @@ class ServerSettings:
     max_waiting: int = 512
     max_waiting_bytes: int = 67_108_864
     metrics: Literal["off", "loopback", "everyone"] = "off"
+    unresponsive_after: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +201,7 @@ def _check(settings: Settings, file: str) -> None:
         ("server.body_timeout", server.body_timeout, 0.1, 3600),
         ("server.trusted_proxies", server.trusted_proxies, 0, 10),
         ("server.patience", server.patience, 0.1, 60),
+        ("server.unresponsive_after", server.unresponsive_after, 0, 3600),
         ("server.max_waiting", server.max_waiting, 1, 100_000),
         ("server.max_waiting_bytes", server.max_waiting_bytes, 1_048_576, 2**34),
         ("inbox.reserved_bytes", settings.inbox.reserved_bytes, 0, 2**50),

@@ -16,6 +16,7 @@ from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.notice import notice, place
 from inbox.reloading import Reloading, reload
 from inbox.runtime import Runtime
+from inbox.watchdog import Watchdog, connector
 from inbox.worker import consume, on_orphaned
 
 log = structlog.get_logger("inbox.cli")
@@ -27,7 +28,7 @@ def run() -> None:
     _begin("supervisor")
     inherited, (settings, taken) = _inherited(), preflight.take_snapshot(time.time())
     snapshot.use(taken)
-    runtime, shared = Runtime(settings), snapshot.Shared(taken)
+    runtime, shared, server = Runtime(settings), snapshot.Shared(taken), settings.server
     preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
@@ -39,6 +40,9 @@ def run() -> None:
             environment=listener.pass_on(inherited) | shared.environment,
             files=[shared.number] if inherited is None else [shared.number, inherited],
             renewal=signal.SIGHUP,
+            watchdog=Watchdog(connector(server, inherited), server.unresponsive_after)
+            if server.unresponsive_after
+            else None,
         ),
         supervisor.Child("worker", supervisor.command("worker"), environment=shared.environment, files=[shared.number]),
     ]
@@ -63,7 +67,7 @@ def run() -> None:
 
 _FIXED = (
     "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
-    "server.tls_key", "worker.shutdown_timeout", "admin.bind",
+    "server.tls_key", "server.unresponsive_after", "worker.shutdown_timeout", "admin.bind",
 )  # fmt: skip
 
 
