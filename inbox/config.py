@@ -189,11 +189,7 @@ def _check(settings: Settings, file: str) -> None:
     _check_bind(settings, file)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
-    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
-    if unknown := set(settings.retention.keep_statuses) - prunable:
-        raise ConfigError(
-            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
-        )
+    _check_kept(settings, file)
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
@@ -220,6 +216,14 @@ def _check(settings: Settings, file: str) -> None:
     ):
         if not low <= value <= high:
             raise ConfigError(f"{file}: {key}", f"{value} is out of range; allowed: {low} to {high}")
+
+
+def _check_kept(settings: Settings, file: str) -> None:
+    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
+    if unknown := set(settings.retention.keep_statuses) - prunable:
+        raise ConfigError(
+            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
+        )
 
 
 def _check_bind(settings: Settings, file: str) -> None:
