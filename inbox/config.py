@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from inbox import snapshot
 from inbox.alarm_settings import AlarmSettings
 from inbox.errors import ConfigError
 from inbox.models import Secret
@@ -57,6 +58,7 @@ class ServerSettings:
     max_waiting: int = 512
     max_waiting_bytes: int = 67_108_864
     metrics: Literal["off", "loopback", "everyone"] = "off"
+    unresponsive_after: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     Raises ConfigError.
     """
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(snapshot.read(path).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "not found; `inbox init` writes one, INBOX_CONFIG names another") from None
     except (ValueError, RecursionError) as error:  # also a number with too many digits, and lists too deep in lists
@@ -190,10 +192,7 @@ def _check(settings: Settings, file: str) -> None:
     _check_bind(settings, file)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError(f"{file}: server.tls_cert, server.tls_key", "both or neither")
-    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
-    if unknown := set(settings.retention.keep_statuses) - prunable:
-        allowed = ", ".join(sorted(prunable))
-        raise ConfigError(f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {allowed}")
+    _check_kept(settings, file)
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
@@ -201,6 +200,7 @@ def _check(settings: Settings, file: str) -> None:
         ("server.body_timeout", server.body_timeout, 0.1, 3600),
         ("server.trusted_proxies", server.trusted_proxies, 0, 10),
         ("server.patience", server.patience, 0.1, 60),
+        ("server.unresponsive_after", server.unresponsive_after, 0, 3600),
         ("server.max_waiting", server.max_waiting, 1, 100_000),
         ("server.max_waiting_bytes", server.max_waiting_bytes, 1_048_576, 2**34),
         ("inbox.reserved_bytes", settings.inbox.reserved_bytes, 0, 2**50),
@@ -221,6 +221,14 @@ def _check(settings: Settings, file: str) -> None:
     ):
         if not low <= value <= high:
             raise ConfigError(f"{file}: {key}", f"{value} is out of range; allowed: {low} to {high}")
+
+
+def _check_kept(settings: Settings, file: str) -> None:
+    prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
+    if unknown := set(settings.retention.keep_statuses) - prunable:
+        raise ConfigError(
+            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
+        )
 
 
 def _check_bind(settings: Settings, file: str) -> None:

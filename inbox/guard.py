@@ -20,6 +20,8 @@ from typing import NoReturn
 
 import structlog
 
+from inbox import streams
+
 log = structlog.get_logger("inbox.guard")
 
 TICK = 0.01
@@ -44,15 +46,13 @@ class Guard:
 
     `heartbeat(delivery_id, token)` extends the lease and returns False if it is lost; it is called every `interval`
     seconds from a thread of its own, which looks every `TICK` seconds as long as something is held. Timeouts need the
-    main thread; elsewhere (a thread worker) they are not enforced, which is logged once. The watchdog writes to `file`,
-    a descriptor, standard error if there is none.
+    main thread; elsewhere (a thread worker) they are not enforced, which is logged once.
     """
 
-    def __init__(self, heartbeat: Heartbeat, *, interval: float, grace: float, file: int | None = None) -> None:
+    def __init__(self, heartbeat: Heartbeat, *, interval: float, grace: float) -> None:
         self._heartbeat = heartbeat
         self._interval = interval
         self._grace = grace
-        self._file = file
         self._current: Counter[tuple[int, str]] = Counter()
         self._late: dict[Callable[[], None], float] = {}
         self._mutex = threading.Lock()
@@ -134,7 +134,7 @@ class Guard:
             self._runs += 1
             until, more = time.monotonic() + seconds, MOMENT if seconds > MARGIN else 0.0
             if not until <= self._armed_until <= until + more:
-                faulthandler.dump_traceback_later(seconds + more, exit=True, file=self._file or sys.__stderr__ or 2)
+                faulthandler.dump_traceback_later(seconds + more, exit=True, file=streams.dump_file())
                 self._armed_until = until + more
 
     def _spare(self) -> None:

@@ -30,6 +30,7 @@ class Lookout:
     probe      raises StoreError unless an event could be written durably
     watch      opens the store when it is first needed, which may be after a fork
     queue      tries the queue, and returns why it cannot be used, "" if it can
+    stale      tells why the files on disk would not start, "" if they would
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Lookout:
         alarms: Callable[[], Mapping[tuple[str, str], bool]] = dict,
         begin: Callable[[], None] = lambda: None,
         queue: Callable[[], str] = str,
+        stale: Callable[[], str] = str,
     ) -> None:
         self._deadlines = deadlines
         self._probe = probe
@@ -56,6 +58,7 @@ class Lookout:
         self._alarms = alarms
         self._begin = begin
         self._queue = queue
+        self._stale = stale
         self._one = threading.Lock()
 
     def start(self) -> None:
@@ -71,6 +74,8 @@ class Lookout:
         """Return what was looked at: "ok", or what is wrong with it. Writes durably, to learn whether that works."""
         self._begin()
         found = {"store": "ok"}
+        if self._stale():
+            found["files"] = "the files on disk would not start: `inbox check` says why; what was read before is in use"
         try:
             self._probe()
         except StoreError as error:

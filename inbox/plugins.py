@@ -3,12 +3,17 @@
 A module that does not import is a Failure with its traceback; the others keep working. Next: `inbox.delivery`.
 """
 
+import errno
 import importlib.util
+import linecache
 import os
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
@@ -17,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from inbox import snapshot
 from inbox.marks import Handles
 from inbox.models import HandlerSpec
 from inbox.tracebacks import described
@@ -92,7 +98,7 @@ def _imported(name: str, importer: Callable[[], ModuleType], taken: Container[st
 
 
 def _files(folder: Path) -> Iterable[tuple[str, Callable[[], ModuleType]]]:
-    for path in sorted(folder.glob("*.py")):
+    for path in snapshot.find(folder, ".py"):
         if not path.name.startswith("_"):
             yield os.fsencode(path.stem).decode("utf-8", "backslashreplace"), partial(_import_file, path)
 
@@ -105,6 +111,8 @@ def _package(folder: Path) -> None:
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
         del sys.modules[name]
     importlib.invalidate_caches()
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
     package = ModuleType(PACKAGE)
     package.__path__ = [str(folder)]
     sys.modules[PACKAGE] = package
@@ -126,9 +134,8 @@ def _raise(error: Exception) -> ModuleType:
 
 def _import_file(path: Path) -> ModuleType:
     name = f"{PACKAGE}.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be loaded")
+    spec = _spec(name, path)
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -137,6 +144,60 @@ def _import_file(path: Path) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
+
+
+class _Loader(SourceLoader):
+    """Loads a module of the folder from the snapshot, if there is one; tracebacks name the file and show its lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._path)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return snapshot.read(Path(os.fsdecode(path)))
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError(errno.ENOENT, "nothing is kept of what was compiled", path)
+
+    def get_source(self, fullname: str) -> str:
+        source = super().get_source(fullname) or ""
+        lines = [f"{line}\n" for line in source.splitlines()]
+        linecache.cache[str(self._path)] = (len(source), None, lines, str(self._path))
+        return source
+
+    def exec_module(self, module: ModuleType) -> None:
+        with suppress(ImportError):  # not UTF-8; running it says so
+            self.get_source(module.__name__)
+        super().exec_module(module)
+
+
+class _Finder(MetaPathFinder):
+    """Finds what a handler file imports from its own folder; extension modules are left to Python."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if not name.startswith(f"{PACKAGE}.") or not path:
+            return None
+        base = Path(next(iter(path))) / name.rpartition(".")[2]
+        if snapshot.is_file(base / "__init__.py"):
+            return _spec(name, base / "__init__.py", [str(base)])
+        if snapshot.is_file(base.with_name(f"{base.name}.py")):
+            return _spec(name, base.with_name(f"{base.name}.py"))
+        if not snapshot.is_folder(base):
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(base)]
+        return spec
+
+
+_FINDER = _Finder()
+
+
+def _spec(name: str, path: Path, inside: list[str] | None = None) -> ModuleSpec:
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(path), submodule_search_locations=inside)
+    assert spec is not None
+    return spec
 
 
 def _tagged(name: str, module: ModuleType) -> Iterable[Handler]:

@@ -1,10 +1,15 @@
 """Settings → whether a receiver with them could work, before one is started; without the server and its libraries."""
 
+import os
+from contextlib import suppress
+
 import structlog
 
-from inbox import listener, tls
+from inbox import listener, snapshot, tls
+from inbox.config import Settings, load, locate
 from inbox.errors import StoreUnavailable
 from inbox.runtime import Runtime
+from inbox.snapshot import Snapshot
 
 log = structlog.get_logger("inbox.preflight")
 
@@ -20,7 +25,7 @@ def check_start(runtime: Runtime, *, inherited: bool = False) -> None:
 
     A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
     """
-    check_settings(runtime, inherited=inherited)
+    check_settings(runtime, inherited=inherited, starting=True)
     _ = runtime.inlet
     try:
         _probe(runtime)
@@ -35,9 +40,27 @@ def _probe(runtime: Runtime) -> None:
         runtime.inlet.close()
 
 
-def check_settings(runtime: Runtime, *, inherited: bool = False) -> None:
-    """Raise ConfigError if the settings are wrong, without opening the store."""
+def check_settings(runtime: Runtime, *, inherited: bool = False, starting: bool = False) -> None:
+    """Raise ConfigError if the settings are wrong, without opening the store.
+
+    To start, the certificate of the snapshot is enough.
+    """
     _ = runtime.sources, runtime.schemas, runtime.watching.watchman
-    tls.check(runtime.settings)
+    (tls.usable if starting else tls.check)(runtime.settings)
     if not inherited:
         listener.check_address(runtime.settings.server)
+
+
+def take_snapshot(at: float) -> tuple[Settings, Snapshot]:
+    """Return the settings on disk, and with them every file that a process reads when it starts.
+
+    `at` is now. Raises ConfigError.
+    """
+    with snapshot.recording() as files:
+        settings = load(locate(os.environ))
+        paths = snapshot.find(settings.path(settings.inbox.schemas), ".json", deep=True)
+        paths += snapshot.find(settings.path(settings.inbox.handlers), ".py", deep=True)
+        for path in (*paths, *(path for path in tls.files(settings) if path is not None)):
+            with suppress(OSError):  # which the snapshot has in the place of the content
+                snapshot.read(path)
+    return settings, Snapshot(files, at)

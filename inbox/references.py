@@ -1,11 +1,13 @@
 """Secrets by reference: `env:NAME` and `file:PATH` in inbox.toml → Secret; the value itself is never written there."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 
+from inbox import snapshot
 from inbox.errors import ConfigError
 from inbox.models import Secret
 
@@ -14,7 +16,9 @@ def dotenv(folder: Path) -> dict[str, str]:
     """Return what the folder's `.env` sets, letter by letter: a `${` in a secret is part of it. Raises ConfigError."""
     path = folder / ".env"
     try:
-        values = dotenv_values(path, interpolate=False)
+        values = dotenv_values(stream=StringIO(snapshot.read(path).decode("utf-8")), interpolate=False)
+    except FileNotFoundError:
+        return {}
     except UnicodeDecodeError:
         raise ConfigError(path.name, "not UTF-8") from None
     except OSError as error:
@@ -49,7 +53,7 @@ def resolve(reference: Any, where: str, folder: Path, environ: Mapping[str, str]
         value = environ.get(name, "").encode("utf-8", "surrogateescape")
     else:
         try:
-            value = (folder / name).read_bytes().rstrip(b"\r\n")
+            value = snapshot.read(folder / name).rstrip(b"\r\n")
         except OSError as error:
             raise ConfigError(where, f"file:{name} cannot be read: {error.strerror}") from None
         except ValueError:

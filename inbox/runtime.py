@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from inbox import snapshot
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.elapsed import Clocks
 from inbox.errors import ConfigError, Malformed
-from inbox.log import descriptor
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
 from inbox.references import dotenv
@@ -87,7 +87,7 @@ class Runtime(Stores):
         from inbox.validation import Schemas
 
         folder = self.settings.path(self.settings.inbox.schemas)
-        if not folder.is_dir():
+        if not snapshot.is_folder(folder):
             raise ConfigError("inbox.toml: inbox.schemas", f"{folder} is not a folder")
         return Schemas(folder)
 
@@ -95,7 +95,7 @@ class Runtime(Stores):
     def handlers_folder(self) -> Path:
         """Return the folder of handler files. Raises ConfigError."""
         folder = self.settings.path(self.settings.inbox.handlers)
-        if not folder.is_dir():
+        if not snapshot.is_folder(folder):
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
         if not os.access(folder, os.R_OK | os.X_OK):
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} cannot be read: permission denied")
@@ -258,7 +258,6 @@ class Runtime(Stores):
             ),
             interval=worker.lease / 3,
             grace=worker.grace,
-            file=descriptor(),
         )
         runner = Runner(
             self.registry,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -18,7 +19,7 @@ from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskImpl
 from granian.log import LogLevels
 
-from inbox import drain, listener, tls
+from inbox import drain, listener, snapshot, tls
 from inbox.config import ServerSettings
 from inbox.errors import InboxError
 from inbox.log import FORMAT, LEVEL, configure, label
@@ -92,6 +93,10 @@ def _ready(server: ServerSettings) -> None:
         os.kill(int(os.environ[_PARENT]), READY)
 
 
+_LOGGING = {"formatters": {}, "handlers": {}, "loggers": {"_granian": {"handlers": [], "propagate": True}}}
+"""What granian logs goes the way of all lines; by itself it would wait for the reader of standard output."""
+
+
 class _Server(Granian):  # type: ignore[misc, valid-type]
     """Granian with one process that answers, on a socket that outlives it."""
 
@@ -124,8 +129,10 @@ class _Server(Granian):  # type: ignore[misc, valid-type]
         self.reload_signal = False
         self.main_loop_interrupt.clear()
         try:
+            snapshot.renew()
             runtime = Runtime.from_environment()
             check_settings(runtime, inherited=self._inherited)
+            self._use(*tls.files(runtime.settings))
         except InboxError as error:
             log.error("receiver.not_reloaded", error=str(error), then="what was read before stays in use")
             return
@@ -136,6 +143,11 @@ class _Server(Granian):  # type: ignore[misc, valid-type]
         old, self.wrks[0] = self.wrks[0], new
         self._retire(old)
         log.info("receiver.reloaded", new_pid=new._id())
+
+    def _use(self, cert: Path | None, key: Path | None) -> None:
+        """Have the processes that are started from now on read the certificate there."""
+        if cert is not None:
+            self.build_ssl_context(cert, key, None, SSLProtocols.tls12, None, [], False)
 
     def _comes_up(self, new: Any) -> bool:
         """Start a process and wait until it is ready; it is nobody's loss if it ends before."""
@@ -202,7 +214,7 @@ def serve_pages(runtime: Runtime) -> None:
 
 
 def _serve(runtime: Runtime, server: ServerSettings, listening: socket.socket, target: str, *, inherited: bool) -> None:
-    cert, key = tls.files(runtime.settings)
+    cert, key = tls.usable(runtime.settings)
     os.environ[_PARENT], os.environ[_SOCKET] = str(os.getpid()), str(listening.fileno())
     listener.allow_files(listener.files(server))
     log.info(
@@ -220,6 +232,7 @@ def _serve(runtime: Runtime, server: ServerSettings, listening: socket.socket, t
         http=HTTPModes.http1,
         backpressure=server.connections,
         log_level=LogLevels.error,
+        log_dictconfig=_LOGGING,
         ssl_cert=cert,
         ssl_key=key,
         ssl_protocol_min=SSLProtocols.tls12,

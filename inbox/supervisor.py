@@ -17,6 +17,7 @@ from types import FrameType
 import structlog
 
 from inbox.reloading import Reloading
+from inbox.watchdog import Watchdog
 
 log = structlog.get_logger("inbox.supervisor")
 
@@ -36,7 +37,8 @@ ENDED = (0, -signal.SIGTERM)
 class Child:
     """A process that is to run: its name in the log, its command line, and open files that it inherits.
 
-    `renewal` is the signal for taking over what is configured now; SIGTERM has it end, and start anew.
+    `renewal` is the signal for taking over what is configured now; SIGTERM has it end, and start anew. `watchdog` tells
+    when it is to be replaced because it does not answer.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Child:
     files: Sequence[int] = ()
     renewal: int = signal.SIGTERM
     kill_at: float | None = None
+    deaths: int = 0
+    watchdog: Watchdog | None = None
 
     def start(self) -> None:
         """Start the process."""
@@ -59,6 +63,8 @@ class Child:
             start_new_session=True,
             pass_fds=self.files,
         )
+        if self.watchdog is not None:
+            self.watchdog.begin(self.started)
         log.info("child.started", child=self.name, child_pid=self.process.pid)
 
     def look(self) -> None:
@@ -71,7 +77,9 @@ class Child:
         code = self.process.poll()
         if code is None:
             if self.kill_at is not None and now > self.kill_at:
-                self._kill(self.process)
+                self._kill(self.process, "it did not end in time")
+            elif self.watchdog is not None and (why := self.watchdog.look(now)):
+                self._kill(self.process, why)
             return
         renewed, self.process, self.kill_at = self.kill_at is not None, None, None
         if code in ENDED or renewed:
@@ -79,6 +87,7 @@ class Child:
             self.due = now + pause
             log.info("child.ended", child=self.name, code=code, restart_in=pause)
             return
+        self.deaths += 1
         self._put_off(now)
         log.error("child.died", child=self.name, code=code, restart_in=round(self.pause, 1))
 
@@ -101,20 +110,22 @@ class Child:
             if self.renewal == signal.SIGTERM:
                 self.kill_at = time.monotonic() + seconds
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        log.warning("child.killed", child=self.name, why="it did not end in time")
+    def _kill(self, process: subprocess.Popen[bytes], why: str) -> None:
+        log.error("child.killed", child=self.name, child_pid=process.pid, why=why)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def stop(self, seconds: float) -> None:
         """Ask the process to end, and kill it and its own children after so many seconds."""
+        if self.watchdog is not None:
+            self.watchdog.close()
         if self.process is None:
             return
         self.process.terminate()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._kill(self.process)
+            self._kill(self.process, "it did not end in time")
         self.process = None
 
 
@@ -140,11 +151,14 @@ def supervise(
         for child in children:
             child.renew(shutdown_timeout)
 
+    deaths = 0
     try:
         while not stopping.wait(interval):
             for child in children:
                 child.look()
             if reloading is not None:
+                if deaths != (deaths := sum(child.deaths for child in children)):
+                    reloading.suspect()
                 reloading.look(renew)
     finally:
         if reloading is not None:

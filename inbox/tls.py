@@ -1,12 +1,18 @@
 """The receiver's certificate and key: whether they work, and noticing that they were replaced."""
 
+import os
 import ssl
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 
+import structlog
+
+from inbox import snapshot
 from inbox.config import Settings
 from inbox.errors import ConfigError
+
+log = structlog.get_logger("inbox.tls")
 
 LOOK = 1.0
 """Seconds between two looks at the files."""
@@ -35,6 +41,36 @@ def check(settings: Settings) -> None:
     except (ssl.SSLError, ValueError):
         problem = f"{cert} and {key} do not go together; allowed: PEM, with the chain, and its key without a passphrase"
         raise ConfigError("inbox.toml: server.tls_cert, server.tls_key", problem) from None
+
+
+def usable(settings: Settings) -> tuple[Path | None, Path | None]:
+    """Return a certificate and its key that work, or neither: those on disk, else those of the snapshot.
+
+    Those on disk are newer when the two differ, as they are replaced without a reload. Raises ConfigError.
+    """
+    cert, key = files(settings)
+    try:
+        check(settings)
+    except ConfigError as error:
+        contents = [snapshot.kept(path) for path in (cert, key) if path is not None]
+        if None in contents or not hasattr(os, "memfd_create"):
+            raise
+        log.error("certificate.not_usable", error=str(error), then="the one that was read before is used")
+        cert, key = (_InMemory(content) for content in contents if content is not None)
+    return cert, key
+
+
+class _InMemory(PosixPath):
+    """The path of a file in this process's memory, which exists under this name alone."""
+
+    def __new__(cls, content: bytes) -> "_InMemory":
+        number = os.memfd_create("inbox-certificate")
+        os.pwrite(number, content, 0)
+        return super().__new__(cls, f"/proc/{os.getpid()}/fd/{number}")
+
+    def resolve(self, strict: bool = False) -> "_InMemory":
+        """Return itself: the link leads to no name."""
+        return self
 
 
 def on_change(settings: Settings, action: Callable[[], object], *, interval: float = LOOK) -> None:

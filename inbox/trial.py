@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from inbox import plugins
+from inbox import plugins, snapshot
 
 log = structlog.get_logger("inbox.trial")
 
@@ -52,13 +52,15 @@ def _first(folder: Path, skipped: Sequence[str], seconds: float) -> tuple[str, s
     And where that stood if it took too long, "" if not, and the exit code. Raises OSError if there is no such process,
     ValueError if it wrote nonsense.
     """
+    environment, files = snapshot.passed_on()
     with tempfile.TemporaryFile() as note:
         process = subprocess.Popen(
             [sys.executable, "-m", "inbox.trial", json.dumps([str(folder), skipped, seconds, note.fileno()])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[note.fileno()],
+            env={**os.environ, **environment},
+            pass_fds=[note.fileno(), *files],
             start_new_session=True,
         )
         try:
@@ -82,6 +84,7 @@ def _said(code: int, seconds: float | None) -> str:
 def main(arguments: str) -> None:
     """Import modules, with the name of each in a file until its import is over; then end what they have started."""
     folder, skipped, seconds, number = json.loads(arguments)
+    snapshot.inherit(os.environ)
 
     def began(name: str) -> None:
         os.ftruncate(number, 0)

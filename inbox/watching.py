@@ -8,6 +8,7 @@ from inbox.alarms.watchman import EVERY, LATER, Watchman
 from inbox.config import Settings
 from inbox.elapsed import Clocks
 from inbox.lookout import Limits, Lookout
+from inbox.notice import notice, place
 from inbox.parts import Once, Parts
 from inbox.providers.base import Provider
 from inbox.pulse import Pulse
@@ -130,7 +131,13 @@ class Watching(Parts):
             alarms=lambda: {(state.alarm, state.subject): state.on for state in self.alarm_book.states()},
             begin=pulse.start,
             queue=self._queue,
+            stale=self._stale_files,
         )
+
+    def _stale_files(self) -> str:
+        """Return what the supervisor knows to be wrong with the files on disk."""
+        told = notice(place(self.settings.database))
+        return told.stale if told is not None else ""
 
     def pulse(self, role: Roles) -> Pulse:
         """Return what gives this process's signs of life, once it is started."""

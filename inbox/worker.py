@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 from huey.consumer import Consumer, ProcessEnvironment, Scheduler, Worker, WorkerRecycle
 
+from inbox import streams
 from inbox.errors import StoreError
 from inbox.handover import ENDED, Handover, Left, Post
 from inbox.integrity import open_files
-from inbox.log import descriptor, flush
+from inbox.log import flush
 from inbox.queue import Queue
 
 log = structlog.get_logger("inbox.worker")
@@ -98,7 +99,7 @@ class _Worker(_EndsWithParent, Worker):  # type: ignore[misc]
     def initialize(self) -> None:
         """Load the handlers; a process that cannot ends, and is replaced later and later."""
         inherited = open_files()
-        keep_to_itself({file for file in inherited if file > STDERR and file != descriptor()})
+        keep_to_itself({file for file in inherited if file > STDERR and file not in streams.own()})
         super().initialize()
         try:
             self._post = self._load(self.handover, inherited)
@@ -269,6 +270,7 @@ def consume(
     shared. One that died is replaced within a second or, if it dies again and again, within ten; what one left that
     ended by itself goes to `settle`. An idle one waits for the queue's bell, and looks by itself every half second.
     """
+    streams.take_dumps(lambda text: log.error("worker.ended_by_watchdog", traceback=text))
     consumer = _Consumer(
         queue,
         load,

@@ -327,16 +327,13 @@ def test_process_environment_is_the_default(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("A", "process")
 
 
-def test_unreadable_env_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_env_file_is_an_error(tmp_path: Path) -> None:
     """A `.env` that cannot be read, or is not UTF-8, is an ordinary configuration error."""
     (tmp_path / ".env").write_bytes(b"A=\xff" + PLAIN.encode())
     assert problem(tmp_path, "") == ".env: not UTF-8"
-
-    def denied(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("inbox.references.dotenv_values", denied)
-    assert problem(tmp_path, "") == ".env: cannot be read: Permission denied"
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").mkdir()
+    assert problem(tmp_path, "") == ".env: cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from inbox import reloading
+from inbox import notice, reloading
 from inbox.errors import NotFound
 from inbox.reloading import Reloading
+from inbox.snapshot import Shared, Snapshot
 from inbox.supervisor import Child
 from tests.acceptance.place import eventually
+
+TAKEN = Snapshot({"/a/inbox.toml": b""}, 7.0)
 
 
 def python(code: str) -> list[str]:
@@ -24,17 +27,17 @@ def python(code: str) -> list[str]:
 def outcome(tmp_path: Path, check: list[str], fixed: str = "") -> tuple[str, bool]:
     """Return what the file says after a reload, and whether what is new was taken over."""
     path, taken = tmp_path / "file", threading.Event()
-    made = Reloading(path, check, lambda: fixed)
+    made = Reloading(path, check, lambda: (TAKEN, fixed), Shared(TAKEN), TAKEN)
     made.ask()
 
     def ended() -> Any:
         made.look(taken.set)
-        found = reloading.notice(path)
+        found = notice.notice(path)
         return found is not None and found.ended == 1 and found
 
     problem = eventually(ended, "the reload ends").problem
     made.close()
-    assert None is reloading.notice(path)
+    assert None is notice.notice(path)
     return problem, taken.is_set()
 
 
@@ -89,22 +92,22 @@ def test_a_child_that_does_not_end_for_a_reload_is_killed(logs: list[Any]) -> No
 
 def test_nobody_asks_a_process_that_is_gone(tmp_path: Path) -> None:
     """The file of a supervisor that was killed is no reason to signal whoever has its number now."""
-    path = reloading.place(tmp_path / "inbox.db")
-    assert None is reloading.notice(path)
+    path = notice.place(tmp_path / "inbox.db")
+    assert None is notice.notice(path)
     path.write_text(json.dumps([os.getpid(), 0, ""]))
-    assert None is reloading.notice(path)
+    assert None is notice.notice(path)
 
 
 def test_one_that_ends_while_another_starts(tmp_path: Path) -> None:
     """The new supervisor is the one to ask as soon as the old one has ended."""
     path = tmp_path / "file"
-    first, second = (reloading.Reloading(path, ["true"], lambda: "") for _ in range(2))
+    first, second = (Reloading(path, ["true"], lambda: (TAKEN, ""), Shared(TAKEN), TAKEN) for _ in range(2))
     first.look(lambda: None)
     second.look(lambda: None)
     assert second._file < 0 <= first._file
     first.close()
     second.look(lambda: None)
-    assert reloading.Notice(os.getpid(), 0, "") == reloading.notice(path)
+    assert notice.Notice(os.getpid(), 0, "", "", 7.0, TAKEN.digest) == notice.notice(path)
     second.close()
 
 

@@ -3,7 +3,9 @@
 A command's module is imported when the command is used: `inbox events` loads neither a server nor a torture.
 """
 
+import errno
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from inbox import __version__, log
+from inbox import __version__, log, streams
 from inbox.errors import InboxError
 
 _MODULES = {
@@ -69,15 +71,34 @@ class _Group(click.Group):
         commands: tuple[click.Command, ...] = import_module(f"inbox.cli.{_MODULES[cmd_name]}").COMMANDS
         return next(command for command in commands if command.name == cmd_name)
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        streams.stand_in()
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+            return done
         except InboxError as error:
             click.echo(f"inbox: {error}", err=True)
             raise Exit(1) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _print_no_more()
             raise Exit(0) from None
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+                raise
+            _print_no_more()
+            click.echo(f"inbox: not everything could be written: {error.strerror}", err=True)
+            raise Exit(1) from None
+
+
+def _print_no_more() -> None:
+    """Have the end of this process write to nothing what could not be printed."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

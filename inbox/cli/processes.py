@@ -2,17 +2,21 @@
 
 import os
 import signal
+import time
 from operator import attrgetter
 
 import click
 import structlog
 
-from inbox import listener, preflight, supervisor
+from inbox import listener, preflight, snapshot, supervisor
+from inbox.cli.opened import goes_on
 from inbox.config import FILE, Settings, load, locate
 from inbox.errors import ConfigError
-from inbox.log import FORMAT, LEVEL, configure, label, own_file
-from inbox.reloading import Reloading, place, reload
+from inbox.log import FORMAT, LEVEL, configure, label
+from inbox.notice import notice, place
+from inbox.reloading import Reloading, reload
 from inbox.runtime import Runtime
+from inbox.watchdog import Watchdog, connector
 from inbox.worker import consume, on_orphaned
 
 log = structlog.get_logger("inbox.cli")
@@ -21,8 +25,10 @@ log = structlog.get_logger("inbox.cli")
 @click.command()
 def run() -> None:
     """Run receiver and worker, restart one that dies, and stop both on SIGTERM or Ctrl-C."""
-    label("supervisor")
-    runtime, inherited = Runtime.from_environment(), _inherited()
+    _begin("supervisor")
+    inherited, (settings, taken) = _inherited(), preflight.take_snapshot(time.time())
+    snapshot.use(taken)
+    runtime, shared, server = Runtime(settings), snapshot.Shared(taken), settings.server
     preflight.check_start(runtime, inherited=inherited is not None)
     if inherited is None:
         listener.wait_for_port(runtime.settings.server)
@@ -31,42 +37,57 @@ def run() -> None:
         supervisor.Child(
             "receiver",
             supervisor.command("serve"),
-            environment=listener.pass_on(inherited),
-            files=[] if inherited is None else [inherited],
+            environment=listener.pass_on(inherited) | shared.environment,
+            files=[shared.number] if inherited is None else [shared.number, inherited],
             renewal=signal.SIGHUP,
+            watchdog=Watchdog(connector(server, inherited), server.unresponsive_after)
+            if server.unresponsive_after
+            else None,
         ),
-        supervisor.Child("worker", supervisor.command("worker")),
+        supervisor.Child("worker", supervisor.command("worker"), environment=shared.environment, files=[shared.number]),
     ]
     if runtime.settings.admin.bind:
-        children.append(supervisor.Child("pages", supervisor.command("pages"), renewal=signal.SIGHUP))
+        children.append(
+            supervisor.Child(
+                "pages",
+                supervisor.command("pages"),
+                environment=shared.environment,
+                files=[shared.number],
+                renewal=signal.SIGHUP,
+            )
+        )
     supervisor.supervise(
         children,
         shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
         reloading=Reloading(
-            place(runtime.settings.database), supervisor.command("check"), lambda: _fixed(runtime.settings)
+            place(settings.database), supervisor.command("check"), lambda: _take(settings), shared, taken
         ),
     )
 
 
 _FIXED = (
     "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
-    "server.tls_key", "worker.shutdown_timeout", "admin.bind",
+    "server.tls_key", "server.unresponsive_after", "worker.shutdown_timeout", "admin.bind",
 )  # fmt: skip
 
 
-def _fixed(before: Settings) -> str:
-    """Return which settings are not as they were, of those that only a restart can change."""
-    now = load(locate(os.environ))
+def _take(before: Settings) -> tuple[snapshot.Snapshot, str]:
+    """Return what is on disk, and which settings are not as they were, of those that only a restart can change."""
+    now, taken = preflight.take_snapshot(time.time())
     changed = [key for key in _FIXED if attrgetter(key)(before) != attrgetter(key)(now)]
-    return f"{FILE}: {', '.join(changed)}: changed by a restart of `inbox run`, not by a reload" if changed else ""
+    fixed = f"{FILE}: {', '.join(changed)}: changed by a restart of `inbox run`, not by a reload" if changed else ""
+    return taken, fixed
 
 
 @click.command("reload")
 def reload_() -> None:
     """Have `inbox run` take over settings, secrets, schemas and handlers; exit 1 if something is wrong with them."""
-    problem = reload(place(load(locate(os.environ)).database))
+    path = place(load(locate(os.environ)).database)
+    problem = reload(path)
     if problem:
         click.echo(f"inbox: not reloaded, what was read before stays in use: {problem}", err=True)
+        if (told := notice(path)) is not None and told.stale:
+            click.echo(f"inbox: {goes_on(told)}", err=True)
         raise click.exceptions.Exit(1)
     click.echo("Nothing is wrong: receiver and worker take it over.")
 
@@ -76,7 +97,7 @@ def serve() -> None:
     """Run the receiver alone."""
     from inbox import server
 
-    label("receiver")
+    _begin("receiver")
     runtime, inherited = Runtime.from_environment(), _inherited()
     if not _end_with_supervisor():
         preflight.check_start(runtime, inherited=inherited is not None)
@@ -91,7 +112,7 @@ def pages() -> None:
     """Show the pages at their own address, `bind` in [admin]; `inbox run` starts this by itself."""
     from inbox import server
 
-    label("pages")
+    _begin("pages")
     runtime = Runtime.from_environment()
     if not runtime.settings.admin.bind:
         raise ConfigError(f"{FILE}: admin.bind", "not set: the receiver has the pages, under /inbox/")
@@ -105,9 +126,8 @@ def worker() -> None:
     """Run the worker alone: it loads the handlers and delivers."""
     from inbox import delivery, ingest  # noqa: F401 – before it forks, so that its processes share them
 
-    label("worker")
+    _begin("worker")
     _end_with_supervisor()
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True, file=own_file())
     runtime = Runtime.from_environment()
     _ = runtime.sources, runtime.schemas, runtime.handlers_folder, runtime.presence, runtime.watching.watchman
     _ = runtime.unusable  # before it forks: once for all processes
@@ -116,6 +136,13 @@ def worker() -> None:
     log.info("worker.starting", processes=settings.processes)
     number, seconds = settings.processes, settings.shutdown_timeout
     consume(runtime.queue, runtime.load, runtime.settle, processes=number, shutdown_timeout=seconds)
+
+
+def _begin(name: str) -> None:
+    """Name this process in the log, for which it never waits; use what the supervisor read."""
+    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
+    label(name)
+    snapshot.inherit(os.environ)
 
 
 def _inherited() -> int | None:

@@ -4,14 +4,17 @@ import os
 import re
 import secrets
 import shutil
+import time
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import click
 
+from inbox import snapshot
 from inbox.cli.tables import safe
 from inbox.config import FILE
+from inbox.notice import notice, place
 
 _REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
 
@@ -69,11 +72,13 @@ def _lay_down(origin: Traversable, target: Path) -> None:
 @click.command()
 def check() -> None:
     """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
+    from inbox import preflight
     from inbox.cli.look import handler_rows
-    from inbox.cli.opened import opened
+    from inbox.cli.opened import goes_on, opened
     from inbox.doctor import settings
     from inbox.queue_file import pipe_at
 
+    snapshot.inherit(os.environ)
     runtime = opened()
     problems = settings.problems(runtime)
     for name, provider in runtime.__dict__.get("sources", {}).items():
@@ -84,6 +89,9 @@ def check() -> None:
             click.echo(f"warning: {runtime.settings.inbox.schemas}/{name}: {warning}", err=True)
     for problem in problems:
         click.echo(f"inbox: {problem}", err=True)
+    running = None if snapshot.in_use() else notice(place(runtime.settings.database))
+    if problems and running is not None:
+        click.echo(f"inbox: {goes_on(running)}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
     if pipe := pipe_at(runtime.settings.path(runtime.settings.inbox.queue)).problem():
@@ -97,6 +105,8 @@ def check() -> None:
             gone = f"{safe(row['handler'])} is gone, and {row['waiting']} deliveries wait for it"
             hint = "restore it, or `inbox replay` its events for another --handler, and"
             click.echo(f"warning: handlers: {gone}: {hint} `inbox cancel --handler {safe(row['handler'])}`", err=True)
+    if running is not None and running.digest != preflight.take_snapshot(time.time())[1].digest:
+        click.echo("warning: what runs was read before these files changed: `inbox reload` takes them over", err=True)
     handlers = len(runtime.registry.handlers)
     click.echo(f"{len(runtime.sources)} sources, {handlers} handlers: nothing is wrong")
 

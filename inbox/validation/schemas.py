@@ -7,6 +7,7 @@ for a type, only referred to. Nothing is ever fetched from the network.
 A check ends when it takes too long (NOT_IN_TIME), so that no payload can keep the others waiting.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import lru_cache, partial
@@ -22,6 +23,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from inbox import snapshot
 from inbox.errors import ConfigError, Malformed, Violation
 from inbox.models import Payload
 from inbox.validation.compiled import DIALECT, compiled
@@ -56,9 +58,9 @@ class Schemas:
     """
 
     def __init__(self, folder: Path, *, worked: Clock = time.thread_time, steady: Clock = time.monotonic) -> None:
-        if not folder.is_dir():
+        if not snapshot.is_folder(folder):
             raise ConfigError(str(folder), "not a folder; schemas are kept in one, which may be empty")
-        self._files = _files(folder.resolve())
+        self._files = _files(Path(os.path.abspath(folder)))  # noqa: PTH100 – `resolve` follows links, which may change
         resources = {path: _resource(path) for path in self._files.values()}
         _check_ids(resources)
         registry = Registry[Any]().with_resources((path.as_uri(), found) for path, found in resources.items()).crawl()
@@ -141,14 +143,14 @@ class Schemas:
 
 def _files(root: Path) -> dict[str, Path]:
     """Return the schema files by their names, as in `roomz/default.json`: only these names can ever be looked up."""
-    named = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.json"))}
+    named = {path.relative_to(root).as_posix(): path for path in snapshot.find(root, ".json", deep=True)}
     return {name: path for name, path in named.items() if "/." not in f"/{name}"}
 
 
 def _resource(path: Path) -> Resource[Any]:
     """Return the schema in a file, checked against the meta-schema. Raises ConfigError."""
     try:
-        schema = _schema(path.read_bytes())
+        schema = _schema(snapshot.read(path))
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     except Malformed as error:

@@ -21,6 +21,10 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+WELL = Response(200, b'{"status":"ok"}\n')
+"""What `/healthz` says."""
+
+
 def accepted(answer: Answer) -> Response:
     """Return what is said of an event that is on disk."""
     return Response(answer.http_status, b'{"status":"%s","id":%d}\n' % (answer.status.encode(), answer.id))

@@ -109,6 +109,15 @@ def is_page(path: str) -> bool:
     return path == FORMS or path.startswith(FORMS + "/")
 
 
+def is_question(scope: Scope) -> bool:
+    """Tell whether it is asked how the receiver is, with nothing that would have to be read first."""
+    return (
+        scope["path"] == "/healthz"
+        and scope["method"] == "GET"
+        and not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+    )
+
+
 async def respond(response: Response, send: Send, *more: tuple[bytes, bytes]) -> None:
     """Send an answer in JSON."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(response.body))]

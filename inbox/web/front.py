@@ -19,8 +19,8 @@ from inbox.ingest import Answer, Aside, Flow, ReadBody, Receiver
 from inbox.models import NewEvent, Refusal, Request
 from inbox.store.base import Inlet
 from inbox.web.address import address
-from inbox.web.answers import REQUEST_ID, Response, accepted, failed, refused
-from inbox.web.beside import Beside, Message, Receive, Scope, Send, headers_of, request_of, respond
+from inbox.web.answers import REQUEST_ID, WELL, Response, accepted, failed, refused
+from inbox.web.beside import Beside, Message, Receive, Scope, Send, headers_of, is_question, request_of, respond
 from inbox.web.body import Body
 from inbox.web.lane import Lane
 from inbox.web.lines import Lines
@@ -73,6 +73,8 @@ class Front:
             response = await self._answer(*found, scope, receive, identity=identity, begun=begun)
             await respond(response, self._politely(send), (_REQUEST_ID, identity.encode()))
             self._answered(found[0], time.perf_counter() - begun)
+        elif is_question(scope):
+            await respond(WELL, self._politely(send))
         else:
             await self._beside(scope, receive, self._politely(send))
 

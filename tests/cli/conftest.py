@@ -63,7 +63,7 @@ class Cli:
 def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """Return the command; environment and umask are afterwards as they were, and logging stays the test's."""
     before, umask = dict(os.environ), os.umask(0o022)
-    monkeypatch.setattr("inbox.log.configure", lambda *settings: None)
+    monkeypatch.setattr("inbox.log.configure", lambda *settings, **options: None)
     yield Cli()
     os.environ.clear()
     os.environ.update(before)

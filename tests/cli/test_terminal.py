@@ -84,3 +84,21 @@ def test_a_closed_pipe_is_no_error(command: list[str], inbox: Inbox, tmp_path: P
     shell = f'"{sys.executable}" -m inbox {" ".join(command)} | head -1; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert ("", 2, "0") == (done.stderr, len(done.stdout.splitlines()), done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        (">&-", 0, ""),
+        ("> >(exec >&-)", 0, ""),
+        (">/dev/full", 1, "inbox: not everything could be written: No space left on device\n"),
+    ],
+)
+def test_output_that_cannot_be_written_ends_quietly(
+    where: str, code: int, said: str, inbox: Inbox, tmp_path: Path
+) -> None:
+    """Closed, without a reader, or on a full disk: no traceback, and the exit code tells."""
+    inbox.receive("open", {"id": "1", "type": "t"})
+    shell = f'"{sys.executable}" -m inbox events {where}'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert (code, said) == (done.returncode, done.stderr)

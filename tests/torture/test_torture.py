@@ -34,7 +34,7 @@ from tests.acceptance.place import eventually
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory of its own; environment, umask and logging are afterwards as they were."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("inbox.log.configure", lambda *settings: None)
+    monkeypatch.setattr("inbox.log.configure", lambda *settings, **options: None)
     before, umask = dict(os.environ), os.umask(0o022)
     yield
     os.environ.clear()
