@@ -225,10 +225,8 @@ def _check(settings: Settings, file: str) -> None:
 
 def _check_kept(settings: Settings, file: str) -> None:
     prunable = {"unhandled", "succeeded", "quarantined", "conflict", "dead", "ignored"}
-    if unknown := set(settings.retention.keep_statuses) - prunable:
-        raise ConfigError(
-            f"{file}: retention.keep_statuses", f"{min(unknown)!r}; allowed: {', '.join(sorted(prunable))}"
-        )
+    for name in sorted(set(settings.retention.keep_statuses) - prunable):
+        raise ConfigError(f"{file}: retention.keep_statuses", f"{name!r}; allowed: {', '.join(sorted(prunable))}")
 
 
 def _check_bind(settings: Settings, file: str) -> None:
