@@ -20,9 +20,9 @@ from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols, TaskIm
 from granian.log import LogLevels
 
 from inbox import drain, listener, snapshot, tls
+from inbox import log as logs
 from inbox.config import ServerSettings
 from inbox.errors import InboxError
-from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.preflight import check_settings, check_start
 from inbox.runtime import Runtime
 from inbox.web import Beside, Front, Room, WhenAsked, create_pages
@@ -78,8 +78,8 @@ def _pages(runtime: Runtime) -> WSGIApplication:
 
 
 def _begin(name: str) -> Runtime:
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
-    label(name)
+    logs.configure(os.environ.get(logs.LEVEL, "info"), os.environ.get(logs.FORMAT, "text"), collect=True)
+    logs.label(name)
     return Runtime.from_environment()
 
 

@@ -36,11 +36,18 @@ def check(settings: Settings) -> None:
             path.read_bytes()
         except OSError as error:
             raise ConfigError(f"inbox.toml: server.{name}", f"{path} cannot be read: {error.strerror}") from None
+    if not _fit(cert, key):
+        problem = f"{cert} and {key} do not go together; allowed: PEM, with the chain, and its key without a passphrase"
+        raise ConfigError("inbox.toml: server.tls_cert, server.tls_key", problem)
+
+
+def _fit(cert: Path, key: Path) -> bool:
+    """Tell whether the two belong together and need no passphrase."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: b"")
     except (ssl.SSLError, ValueError):
-        problem = f"{cert} and {key} do not go together; allowed: PEM, with the chain, and its key without a passphrase"
-        raise ConfigError("inbox.toml: server.tls_cert, server.tls_key", problem) from None
+        return False
+    return True
 
 
 def usable(settings: Settings) -> tuple[Path | None, Path | None]:
@@ -55,8 +62,10 @@ def usable(settings: Settings) -> tuple[Path | None, Path | None]:
         contents = [snapshot.kept(path) for path in (cert, key) if path is not None]
         if None in contents or not hasattr(os, "memfd_create"):
             raise
-        log.error("certificate.not_usable", error=str(error), then="the one that was read before is used")
         cert, key = (_InMemory(content) for content in contents if content is not None)
+        if not _fit(cert, key):
+            raise
+        log.error("certificate.not_usable", error=str(error), then="the one that was read before is used")
     return cert, key
 
 

@@ -190,6 +190,7 @@ RANGES = [
     ("server.body_timeout", 0.1, 3600),
     ("server.trusted_proxies", 0, 10),
     ("server.patience", 0.1, 60),
+    ("server.unresponsive_after", 0, 3600),
     ("server.max_waiting", 1, 100_000),
     ("server.max_waiting_bytes", 1_048_576, 2**34),
     ("inbox.reserved_bytes", 0, 2**50),

@@ -9,10 +9,10 @@ import click
 import structlog
 
 from inbox import listener, preflight, snapshot, supervisor
+from inbox import log as logs
 from inbox.cli.opened import goes_on
 from inbox.config import FILE, Settings, load, locate
 from inbox.errors import ConfigError
-from inbox.log import FORMAT, LEVEL, configure, label
 from inbox.notice import notice, place
 from inbox.reloading import Reloading, reload
 from inbox.runtime import Runtime
@@ -140,8 +140,8 @@ def worker() -> None:
 
 def _begin(name: str) -> None:
     """Name this process in the log, for which it never waits; use what the supervisor read."""
-    configure(os.environ.get(LEVEL, "info"), os.environ.get(FORMAT, "text"), collect=True)
-    label(name)
+    logs.configure(os.environ.get(logs.LEVEL, "info"), os.environ.get(logs.FORMAT, "text"), collect=True)
+    logs.label(name)
     snapshot.inherit(os.environ)
 
 

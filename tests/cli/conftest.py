@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from inbox import snapshot
 from inbox.cli import main
 from inbox.testing import Inbox
 from tests.conftest import PROJECT
@@ -65,6 +66,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     before, umask = dict(os.environ), os.umask(0o022)
     monkeypatch.setattr("inbox.log.configure", lambda *settings, **options: None)
     yield Cli()
+    snapshot.use(None)
     os.environ.clear()
     os.environ.update(before)
     os.umask(umask)
