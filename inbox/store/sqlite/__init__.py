@@ -1,5 +1,6 @@
 """The SQLite store: one file in WAL mode, one group commit per receiver, short transactions everywhere else."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
@@ -11,6 +12,7 @@ from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.erase import SqliteErasing
 from inbox.store.sqlite.finding import SqliteFinding
+from inbox.store.sqlite.identity import advance, identify
 from inbox.store.sqlite.indexing import SqliteIndexing
 from inbox.store.sqlite.inlet import SqliteInlet
 from inbox.store.sqlite.presence import Presence
@@ -50,8 +52,13 @@ def open_inlet(
     observe: Observe = unobserved,
     sealer: Sealer = UNSEALED,
 ) -> SqliteInlet:
-    """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
+    """Return the receiver's side of the database at `path`, which is made or migrated if need be.
+
+    A new generation of it begins.
+    """
     connection = _ready(path, durable=True, patience=patience, sealer=sealer)
+    with suppress(StoreUnavailable):  # a store that is locked or full takes nothing now: senders get a 503
+        advance(connection)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
     return SqliteInlet(
         connection,
@@ -116,7 +123,8 @@ def compact(path: Path) -> int:
 
 def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
     """Return the side of those who look after the inbox."""
-    return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+    connection = _ready(path, durable=False, patience=patience)
+    return SqliteWatch(path, connection, Connection(path, durable=True, patience=patience))
 
 
 def open_views(path: Path, *, patience: float = 1.0, sealer: Sealer = UNSEALED) -> SqliteViews:
@@ -140,6 +148,7 @@ def _ready(path: Path, *, durable: bool, patience: float, sealer: Sealer | None 
     connection = Connection(path, durable=durable, patience=patience)
     try:
         migrate(connection)
+        identify(connection)
         if sealer is not None:
             sealer.check(connection)
     except BaseException:

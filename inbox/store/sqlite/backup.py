@@ -15,9 +15,12 @@ from tempfile import mkstemp
 
 from inbox.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUnusable, Unreadable
 from inbox.identity import content_digest
+from inbox.store.sqlite import identity, mark
 from inbox.store.sqlite.connection import Connection, translated
-from inbox.store.sqlite.presence import alone, give_to_owner
-from inbox.store.sqlite.schema import APPLICATION_ID, KNOWN, migrate
+from inbox.store.sqlite.owner import give_to_owner
+from inbox.store.sqlite.presence import alone
+from inbox.store.sqlite.mark import APPLICATION_ID
+from inbox.store.sqlite.schema import KNOWN, migrate
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 Tell = Callable[[str, int, int], None]
@@ -76,12 +79,13 @@ def back_up(
     """
     if not database.exists():
         raise StoreUnavailable(f"there is no database at {database}")
+    mark.admit(database)
     if target.exists() and target.samefile(database):
         raise InTheWay(f"{target} is the database itself")
     _refuse_to_overwrite(target, *(_BESIDE if force else ("", *_BESIDE)), hint="choose another name, or use --force")
     with _named_when_done(target, replace=force) as made:
         here = made.stat().st_dev == database.stat().st_dev
-        found = _copy(_reading(database), made, tell, spare=reserved if here else 0)
+        found = _copy(_reading(database), made, tell, spare=reserved if here else 0, number=_of_a_copy)
         found = _verify(made, found, tell, sealer)
     return found
 
@@ -96,7 +100,11 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Seal
     with alone(database):
         _refuse_to_overwrite(database, "", *_BESIDE, hint="move it away first, with its -wal")
         with _named_when_done(database, replace=False) as made:
-            found = _copy(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell)
+            known = mark.read(database)
+            found = _copy(
+                *(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell),
+                number=lambda generation: max(abs(generation), known.generation if known is not None else 0) + 1,
+            )
             found = _verify(made, found, tell, sealer, older=True)
         if found.plain and sealer.only:  # it is from before everything was sealed
             sealer.keep_only(False)
@@ -152,8 +160,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0) -> Contents:
-    """Copy the database page by page into an empty file and return what was in it at that moment."""
+def _of_a_copy(generation: int) -> int:
+    return -max(1, abs(generation))
+
+
+def _copy(
+    source: sqlite3.Connection, made: Path, tell: Tell, *, number: Callable[[int], int], spare: int = 0
+) -> Contents:
+    """Copy the database page by page into an empty file and return what was in it at that moment.
+
+    `number` makes the generation of the copy from the one that it was made from.
+    """
     with translated(), closing(source) as origin, closing(_empty(made)) as copy, made.open("rb+") as file:
         origin.execute("BEGIN")
         _recognise(origin)
@@ -170,6 +187,8 @@ def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0)
 
         origin.backup(copy, pages=_STEP, progress=go_on)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file that needs no other, also where nothing can be written
+        ((generation,),) = copy.execute("PRAGMA user_version")
+        copy.execute(f"PRAGMA user_version = {number(generation)}")
     return found
 
 
@@ -226,6 +245,7 @@ def _let_wait(database: Path, at: float) -> None:
     """Let what ran wait. Atomic: one transaction."""
     with closing(Connection(database, durable=True)) as connection:
         migrate(connection)
+        mark.write(database, identity.current(connection))
         with connection.write() as raw:
             raw.execute(_WAIT_AGAIN, {"at": at})
             raw.execute(_END_ATTEMPTS, {"at": at})

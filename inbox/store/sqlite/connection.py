@@ -4,27 +4,41 @@ WAL; `durable` connections wait for the disk at each commit (synchronous=FULL), 
 may lose their last transactions, never a part of one, https://sqlite.org/wal.html#performance_considerations).
 """
 
+import ctypes
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing import util
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakSet
+from typing import Any, NoReturn, TypeVar
+from weakref import WeakSet, WeakValueDictionary
 
+import structlog
 from sqlite_utils import Database
 
 from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store.sqlite.files import Files
+from inbox.store.sqlite.mark import admit
+from inbox.store.sqlite.owner import give_to_owner
 from inbox.store.sqlite.turn import Turn
+
+log = structlog.get_logger("inbox.store")
 
 T = TypeVar("T")
 
 _POLL = 0.0005
 """Seconds between two tries to begin writing. SQLite's own busy handler sleeps up to 100 ms, which starves a
 process that competes with a busy one; measured in the design: 250–600 ms p99."""
+
+SAVING = 1.0
+"""Seconds that others have to end what they do, before a log that was deleted cannot be saved."""
+
+CLOSING = 5.0
+"""Seconds that each connection of a process that ends waits for its turn to close."""
 
 STATEMENTS = 128
 """How many are kept prepared. Those for many rows are others for each number of rows, and weigh much: with 512 of them
@@ -43,32 +57,76 @@ class Connection:
 
     def __init__(self, path: Path, *, durable: bool, patience: float = 5.0, inner: bool = False) -> None:
         self.inner = inner
+        self.files = _files_of(path)
         self._path = path
         self._durable = durable
         self._patience = patience
         self._lock = threading.RLock()
         self._turn = Turn(path)
         self._database: Database | None = None
-        self._file: tuple[int, int] | None = None
+        self._ended = False
         _watch_forks()
         with _forking:
             _connections.add(self)
 
     @property
     def database(self) -> Database:
-        """Return the open sqlite-utils Database. Raises StoreUnusable if its file is no longer the one at the path."""
-        if self._database is not None and not self._in_place(self._database):
-            self.close()
-            raise StoreUnusable("the database file was moved or deleted while it was in use: restart the program")
+        """Return the open sqlite-utils Database.
+
+        Raises StoreUnusable if one of its files is no longer the one at the path: what is written to it would be lost.
+        """
         if self._database is None:
-            with translated():
-                self._database = self._open()
-            self._file = _file_at(self._path)
+            if self._ended:
+                raise StoreUnavailable("this process ends")
+            self._database = self._entered()
+        elif not self._database.conn.in_transaction and (why := self.files.changed()):
+            self._refuse(self._database.conn, why)
         return self._database
 
-    def _in_place(self, database: Database) -> bool:
-        """Tell whether the open file is still the one at the path; what is written to a deleted one would be lost."""
-        return database.conn.in_transaction or _file_at(self._path) == self._file
+    def _refuse(self, connection: sqlite3.Connection, why: str) -> NoReturn:
+        """Save what would be lost with a deleted log, once, and raise StoreUnusable."""
+        saved = self._save(connection)
+        then = "what was in the log is in the database now: restart the program" if saved else "restart the program"
+        if not self.files.told:
+            log.error("store.files_changed", why=why, then=f"503 until then; {then}")
+        self.files.told = True
+        if not self.files.in_place:
+            self.close()
+        raise StoreUnusable(f"{why}: {then}")
+
+    def _save(self, connection: sqlite3.Connection) -> bool:
+        """Bring the log into the database if it, or its index, was deleted; tell whether that was done.
+
+        This process has both open still. The new, empty files say that others may open the database again.
+        """
+        if self.files.saved or not self.files.missing():
+            return self.files.saved
+        with suppress(sqlite3.Error, StoreUnavailable), self._turn.taken(SAVING):
+            end = time.monotonic() + SAVING
+            while missing := self.files.missing():
+                if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    for name in missing:
+                        with open(name, "xb") as made:  # noqa: PTH123 – as `files` has it
+                            give_to_owner(made.fileno(), self._path)
+                    self.files.saved = True
+                    break
+                if time.monotonic() > end:
+                    break
+                time.sleep(10 * _POLL)
+        return self.files.saved
+
+    def _entered(self) -> Database:
+        """Open the database, after a look at its files."""
+        self.files.enter(admit)
+        try:
+            with translated():
+                database = self._open()
+            self.files.opened()
+            _close_at_exit(os.getpid())
+        except BaseException:
+            self.files.leave()
+            raise
+        return database
 
     def _open(self) -> Database:
         connection = sqlite3.connect(
@@ -98,10 +156,10 @@ class Connection:
         Raises StoreUnavailable if the lock does not become free in time, or the disk refuses.
         """
         with self._lock, translated():
-            connection = self.database.conn
             waiting = self._patience if patience is None else patience
             end = time.monotonic() + waiting
             with self._turn.taken(waiting):
+                connection = self.database.conn
                 try:
                     _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), end - time.monotonic())
                     yield connection
@@ -146,9 +204,31 @@ class Connection:
         """Close the connection; the next use opens it again."""
         with self._lock:
             if self._database is not None:
-                self._database.close()
+                self._part(self._database)
             self._database = None
             self._turn.close()
+
+    def _part(self, database: Database) -> None:
+        """Close the database, unless closing it would write into files that are not those that were opened.
+
+        SQLite brings the log into the database when the last connection closes. It sees by itself that the database
+        was moved, but neither another log nor other content; then the connection stays open until the process ends.
+        """
+        if self.files.changed() and self.files.in_place:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(database.conn))
+            return
+        database.close()
+        self.files.leave()
+
+    def end(self, seconds: float) -> None:
+        """Close the connection for good, in a turn; one that a thread uses for longer than so many seconds stays."""
+        self._ended = True
+        if self._lock.acquire(timeout=seconds):
+            try:
+                with suppress(StoreUnavailable, sqlite3.Error), self._turn.taken(seconds):
+                    self.close()
+            finally:
+                self._lock.release()
 
     def hold(self) -> None:
         """Close the connection and let nobody open it again until `let_go`."""
@@ -161,8 +241,15 @@ class Connection:
 
 
 _connections: "WeakSet[Connection]" = WeakSet()
+_files: WeakValueDictionary[Path, Files] = WeakValueDictionary()
 _held: list[Connection] = []
 _forking = threading.Lock()
+
+
+def _files_of(path: Path) -> Files:
+    """Return what all connections of this process to one database share."""
+    with _forking:
+        return _files.setdefault(Path(os.path.realpath(path)), Files(path))
 
 
 @cache
@@ -190,12 +277,20 @@ def _let_go_all() -> None:
     _forking.release()
 
 
-def _file_at(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+@cache
+def _close_at_exit(pid: int) -> None:
+    """Have this process close its connections when it ends: the last one of all processes leaves no log behind."""
+    util.Finalize(None, _close_all, exitpriority=-100)  # also in a child of multiprocessing, which has no atexit
+
+
+def _close_all() -> None:
+    """Close all connections, one process after the other; threads that are left do not open them again.
+
+    SQLite brings the log into the database, and deletes it, when the last connection closes; two that close at the same
+    moment could each take the other for the last one.
+    """
+    for connection in sorted(_connections, key=lambda connection: connection.inner):
+        connection.end(CLOSING)
 
 
 def _until_free(action: Callable[[], T], patience: float) -> T:

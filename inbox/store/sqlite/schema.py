@@ -21,19 +21,31 @@ users, logins, tokens, cookie_secret: see `access`
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 failed_modules, last_failures: see `handlers`
 search_blocks, search_owner: see `search`
+identity    which database this is; see `mark`
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from inbox.errors import StoreUnusable
-from inbox.store.sqlite import access, acting, alarms, counts, first, handlers, holds, listing, matches, sealed, search
+from inbox.store.sqlite import (
+    access,
+    acting,
+    alarms,
+    counts,
+    first,
+    handlers,
+    holds,
+    identity,
+    listing,
+    matches,
+    sealed,
+    search,
+)
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.mark import APPLICATION_ID
 
 migrations = Migrations("inbox")
-
-APPLICATION_ID = 0x77686978
-"""Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
 KNOWN = (
     "0001_first",
@@ -51,6 +63,7 @@ KNOWN = (
     "0013_failures",
     "0015_sealed_only",
     "0016_holds",
+    "0017_identity",
 )
 
 
@@ -169,6 +182,13 @@ def _sealed_only(database: Database) -> None:
 def _holds(database: Database) -> None:
     """Let events be kept that are not there yet."""
     database.conn.execute(holds.TABLES)
+
+
+@migrations(name="0017_identity")
+def _identity(database: Database) -> None:
+    """Give the database an id, by which its marker knows it."""
+    for statement in identity.TABLES:
+        database.conn.execute(statement)
 
 
 def migrate(connection: Connection) -> None:

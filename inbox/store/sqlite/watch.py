@@ -12,6 +12,7 @@ from pathlib import Path
 from inbox.errors import StoreUnavailable
 from inbox.store.sqlite import counts
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.identity import advance
 from inbox.store.watch import Alive, Looked, Roles
 from inbox.timings import Counts
 
@@ -62,11 +63,12 @@ _OLDEST = ("oldest_unrouted", "oldest_due", "oldest_abandoned")
 
 
 class SqliteWatch:
-    """See `inbox.store.watch.Watch`."""
+    """See `inbox.store.watch.Watch`. A receiver's sign of life begins a generation, which has to be `durable`."""
 
-    def __init__(self, path: Path, connection: Connection) -> None:
+    def __init__(self, path: Path, connection: Connection, durable: Connection) -> None:
         self._path = path
         self._connection = connection
+        self._durable = durable
 
     def add(self, added: Counts, at: float) -> None:
         """See Watch."""
@@ -77,6 +79,8 @@ class SqliteWatch:
         """See Watch."""
         with self._connection.write() as connection:
             connection.execute(_BEAT, {"role": role, "at": at, "steady": steady, "gap": GAP})
+        if role == "receiver":
+            advance(self._durable)
 
     def roll(self, at: float) -> bool:
         """See Watch."""
@@ -134,6 +138,7 @@ class SqliteWatch:
     def close(self) -> None:
         """See Watch."""
         self._connection.close()
+        self._durable.close()
 
     def _sizes(self, page_count: int, freelist_count: int, page_size: int) -> dict[str, int]:
         log = self._path.with_name(f"{self._path.name}-wal")
