@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import structlog
 from huey import SqliteHuey, crontab
@@ -45,20 +48,24 @@ class Storage(SqliteStorage):  # type: ignore[misc]
     """huey's SQLite storage that notices when its files were deleted or are damaged, and begins new ones."""
 
     _conn: sqlite3.Connection | None
-    _identity: tuple[int | None, int | None] = (None, None)
-    """The database file and its log as they were opened; without its log a connection writes where nobody reads."""
+    _identity: tuple[int | None, ...] = (None, None, None)
+    """The database file, its log and the log's index as they were opened; without its log a connection writes where
+    no other reads."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.bell = Bell(Path(f"{self.filename}-bell"))
+        self._ended = False
         self.lock = threading.RLock()  # held from the look at the file to the end of the transaction
 
     @contextmanager
     def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
         """Yield a cursor on the file that is there now."""
         with self.lock:
+            if self._ended:
+                raise sqlite3.OperationalError("this process ends")
             if self._conn is not None and self._files() != self._identity:
-                self._set_aside("its log was deleted or replaced")
+                self._set_aside("its log, or the index of the log, was deleted or replaced")
             if self._conn is None:
                 self._open()
             try:
@@ -101,7 +108,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             self._connect()
 
     def _connect(self) -> None:
-        self._identity = (_inode(self.filename), None)
+        self._identity = (_inode(self.filename), None, None)
         connection: sqlite3.Connection = self._create_connection()
         try:
             for statement in self.ddl:
@@ -110,6 +117,8 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             connection.close()
             raise
         self._conn, self._identity = connection, self._files()
+        _opened.add(self)
+        _close_at_exit(os.getpid())
 
     def _set_journal_mode(self, conn: sqlite3.Connection) -> None:
         try:
@@ -129,8 +138,29 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             Path(f"{self.filename}{suffix}").unlink(missing_ok=True)
         log.error("queue.damaged", file=self.filename, why=why, then=f"set aside as *{ASIDE}, begun anew")
 
-    def _files(self) -> tuple[int | None, int | None]:
-        return _inode(self.filename), _inode(f"{self.filename}-wal")
+    def _files(self) -> tuple[int | None, ...]:
+        return tuple(_inode(f"{self.filename}{ending}") for ending in ("", "-wal", "-shm"))
+
+    def end(self, seconds: float) -> None:
+        """Close the file for good, unless a thread uses it for longer than so many seconds."""
+        if self.lock.acquire(timeout=seconds):
+            self._ended = True
+            self.close()
+            self.lock.release()
+
+
+_opened: "WeakSet[Storage]" = WeakSet()
+
+
+@cache
+def _close_at_exit(pid: int) -> None:
+    """Have this process close the queue when it ends; the last one of all processes leaves no log behind."""
+    util.Finalize(None, _close_all, exitpriority=-100)  # also in a child of multiprocessing, which has no atexit
+
+
+def _close_all() -> None:
+    for storage in list(_opened):
+        storage.end(PAUSE)
 
 
 def _inode(path: str) -> int | None:
@@ -175,6 +205,12 @@ class Queue:
     def size(self) -> int:
         """Return how many messages wait."""
         return int(self.huey.storage.queue_size())
+
+    def settle(self) -> None:
+        """Open and close the file after all processes have ended, so that no log stays."""
+        with suppress(sqlite3.Error):
+            self.size()
+        self.close()
 
     def close(self) -> None:
         """Let go of the file."""

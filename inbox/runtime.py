@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from inbox.config import Settings, SourceSettings, load, locate
-from inbox.errors import ConfigError, Malformed
+from inbox.errors import ConfigError, Malformed, StoreError
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
 from inbox.references import dotenv
@@ -180,6 +180,16 @@ class Runtime(Stores):
             *("watching", "indexer", "finding", "inlet", "wakes", "access", "archive", "acting", "dispatcher"),
             *("keeping", "pruning", "erasing", "sealed", "queue", "sealer", "presence"),
         )
+
+    def settle(self) -> None:
+        """See to it that no log of SQLite stays when all processes have ended: a copy of a file has all of it then."""
+        self.close()
+        for path in (self.settings.path(self.settings.inbox.keys), self.settings.database):
+            try:
+                sqlite.settle(path)
+            except StoreError as error:
+                log.warning("store.not_settled", file=str(path), error=str(error))
+        self.queue.settle()
 
     def load(self) -> None:
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first."""

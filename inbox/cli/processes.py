@@ -39,13 +39,12 @@ def run() -> None:
     ]
     if runtime.settings.admin.bind:
         children.append(supervisor.Child("pages", supervisor.command("pages"), renewal=signal.SIGHUP))
-    supervisor.supervise(
-        children,
-        shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
-        reloading=Reloading(
-            place(runtime.settings.database), supervisor.command("check"), lambda: _fixed(runtime.settings)
-        ),
+    reloading = Reloading(
+        place(runtime.settings.database), supervisor.command("check"), lambda: _fixed(runtime.settings)
     )
+    timeout = runtime.settings.worker.shutdown_timeout + 5
+    supervisor.supervise(children, shutdown_timeout=timeout, reloading=reloading)
+    runtime.settle()
 
 
 _FIXED = (

@@ -44,6 +44,7 @@ TABLES = [
     "handlers",
     "held",
     "holds",
+    "identity",
     "keeps",
     "kinds",
     "last_failures",

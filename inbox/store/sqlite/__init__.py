@@ -37,6 +37,7 @@ __all__ = [
     "open_keeping",
     "open_work",
     "restore",
+    "settle",
 ]
 
 
@@ -110,6 +111,19 @@ def open_sealed(path: Path, sealer: Sealer, *, patience: float = 5.0) -> Connect
 def open_acting(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED) -> SqliteActing:
     """Return the side of what is done to many events at once, and of pauses."""
     return SqliteActing(_ready(path, durable=True, patience=patience), sealer)
+
+
+def settle(path: Path) -> None:
+    """Bring the log of a database, or of the file of data keys, into it after all processes have ended.
+
+    Processes that end do so themselves; this is for those that were killed. Raises StoreError.
+    """
+    if path.exists():
+        connection = Connection(path, durable=True)
+        try:
+            connection.empty_log()
+        finally:
+            connection.close()
 
 
 def compact(path: Path) -> int:

@@ -126,7 +126,7 @@ def opened(path: Path) -> Iterator[int]:
     try:
         file = _open(path)
     except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}") from error
+        raise StoreUnavailable(f"unable to open database file {path}: {error.strerror}") from error
     try:
         yield file
     finally:

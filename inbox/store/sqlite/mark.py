@@ -92,7 +92,7 @@ def admit(database: Path) -> None:
         used = _complete(database, file)
         known = files.header(os.pread(file, files.HEADER, 0))
     if known is None:
-        raise StoreUnusable(f"{database} is damaged, or not an inbox: it does not begin as a database does; {RESTORE}")
+        raise StoreUnusable(f"the database is damaged, or not an inbox: {database} does not begin as one does; {RESTORE}")
     if known.application != APPLICATION_ID:
         return  # a new one, keys.db, or another program's, which the schema tells
     if known.generation < 0:
