@@ -11,7 +11,7 @@ from multiprocessing import util
 
 import structlog
 
-from inbox.errors import StoreError
+from inbox.errors import StoreChanged, StoreError
 from inbox.store.watch import Roles, Watch
 from inbox.timings import Timings
 
@@ -20,12 +20,17 @@ log = structlog.get_logger("inbox.pulse")
 INTERVAL = 5.0
 """Seconds between two signs of life."""
 
+LONGEST = 60.0
+"""Seconds between two wishes for another process, at most: the new one does not start while the files are wrong."""
+
 ROLL_EVERY = 12
 """Beats between two looks for old minutes."""
 
 
 class Pulse:
     """Of one process. `watch` opens the store when the first beat is due; `minutely` is run in another thread.
+
+    `replace` is called when the files of the database are no longer those that this process opened.
 
     Under any server: `start` is cheap, begins once per process, and again in a forked one, where threads do not live.
     """
@@ -40,7 +45,10 @@ class Pulse:
         steady: Callable[[], float],
         minutely: Callable[[], object] | None = None,
         interval: float = INTERVAL,
+        replace: Callable[[], object] = lambda: None,
     ) -> None:
+        self._replace = replace
+        self._wait, self._replace_at = interval, 0.0
         self._role = role
         self._watch = watch
         self._timings = timings
@@ -86,11 +94,21 @@ class Pulse:
                 self._watch().roll(self._clock())
             self._beats += 1
         except StoreError as error:
+            if isinstance(error, StoreChanged):
+                self._have_it_replaced()
             if not self._failing:
                 log.warning("pulse.not_stored", role=self._role, error=str(error), then="trying again")
             self._failing = True
             return
         self._failing = False
+
+    def _have_it_replaced(self) -> None:
+        """Ask for another process in the place of this one, which can no longer store anything; less and less often."""
+        if (now := self._steady()) >= self._replace_at:
+            self._wait = min(2 * self._wait, LONGEST)
+            self._replace_at = now + self._wait
+            log.warning("process.asks_to_be_replaced", role=self._role)
+            self._replace()
 
     def flush(self) -> None:
         """Store what was measured. Raises StoreError, and then has it still."""

@@ -46,6 +46,7 @@ START = 30.0
 def application() -> Front:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
     runtime = _begin("receiver")
+    runtime.watching.replace = _ask_for_another
     made = front(runtime, closing=drain.begin_on_signal())
     runtime.watching.lookout.start()
     _ready(runtime.settings.server)
@@ -90,6 +91,11 @@ def _ready(server: ServerSettings) -> None:
         end_orphaned(int(os.environ[_PARENT]), server.patience + 10)
         listener.listen(int(os.environ[_SOCKET]))
         os.kill(int(os.environ[_PARENT]), READY)
+
+
+def _ask_for_another() -> None:
+    """Have the parent start another process, as `inbox reload` does; this one answers until that one is ready."""
+    os.kill(int(os.environ[_PARENT]), signal.SIGHUP)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]

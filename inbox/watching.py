@@ -30,8 +30,10 @@ class Watching(Parts):
         clock: Callable[[], float],
         steady: Callable[[], float],
         sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
+        replace: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
+        self.replace = replace
         self.settings = settings
         self.clock = clock
         self.steady = steady
@@ -116,6 +118,7 @@ class Watching(Parts):
             clock=self.clock,
             steady=self.steady,
             minutely=partial(self.watchman.minutely, EVERY if role == "worker" else LATER),
+            replace=self.replace,
         )
         self._pulses.append(made)
         return made

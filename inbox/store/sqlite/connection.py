@@ -20,7 +20,7 @@ from weakref import WeakSet, WeakValueDictionary
 import structlog
 from sqlite_utils import Database
 
-from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.errors import StoreChanged, StoreUnavailable, StoreUnusable
 from inbox.store.sqlite.files import Files
 from inbox.store.sqlite.mark import admit
 from inbox.store.sqlite.owner import give_to_owner
@@ -73,7 +73,7 @@ class Connection:
     def database(self) -> Database:
         """Return the open sqlite-utils Database.
 
-        Raises StoreUnusable if one of its files is no longer the one at the path: what is written to it would be lost.
+        Raises StoreChanged if one of its files is no longer the one at the path: what is written to it would be lost.
         """
         if self._database is None:
             if self._ended:
@@ -84,15 +84,15 @@ class Connection:
         return self._database
 
     def _refuse(self, connection: sqlite3.Connection, why: str) -> NoReturn:
-        """Save what would be lost with a deleted log, once, and raise StoreUnusable."""
+        """Save what would be lost with a deleted log, once, and raise StoreChanged."""
         saved = self._save(connection)
-        then = "what was in the log is in the database now: restart the program" if saved else "restart the program"
+        log_file = "; what was in the log is in the database now" if saved else ""
         if not self.files.told:
-            log.error("store.files_changed", why=why, then=f"503 until then; {then}")
+            log.error("store.changed", why=why + log_file, then="503 until this process is replaced")
         self.files.told = True
         if not self.files.in_place:
             self.close()
-        raise StoreUnusable(f"{why}: {then}")
+        raise StoreChanged(f"{why}{log_file}: restart the program")
 
     def _save(self, connection: sqlite3.Connection) -> bool:
         """Bring the log into the database if it, or its index, was deleted; tell whether that was done.

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.errors import StoreChanged, StoreUnavailable
 
 HEADER = 100
 """Bytes at the beginning of a database, https://sqlite.org/fileformat.html#the_database_header."""
@@ -179,7 +179,7 @@ class Files:
                 self._begin()
                 admit(self.path)
             elif why := self.changed():
-                raise StoreUnusable(why)
+                raise StoreChanged(why)
             self._open += 1
 
     def opened(self) -> None:
