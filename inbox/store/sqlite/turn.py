@@ -56,6 +56,8 @@ class Turn:
     def close(self) -> None:
         """Close the file, which also lets go of the lock."""
         if self._file is not None:
+            if self._held:  # a duplicate of the file, as in a process that was forked, would keep the lock
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
 
