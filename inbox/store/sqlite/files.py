@@ -28,17 +28,22 @@ _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 
 
 class Header(NamedTuple):
-    """What the first bytes of a database say: whose it is, and its generation."""
+    """What the first bytes of a database say: whose it is, its generation, and all that a new generation leaves alone.
+
+    `rest` has the number of pages, what is free, and the version of the schema.
+    """
 
     application: int
     generation: int
+    rest: bytes
 
 
 def header(data: bytes) -> Header | None:
     """Return what a header says, None if it is no header of a database."""
     if len(data) < HEADER or not data.startswith(MAGIC):
         return None
-    return Header(int.from_bytes(data[68:72], "big"), int.from_bytes(data[60:64], "big", signed=True))
+    application, generation = int.from_bytes(data[68:72], "big"), int.from_bytes(data[60:64], "big", signed=True)
+    return Header(application, generation, data[:24] + data[28:60] + data[64:92])
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -50,20 +55,20 @@ def beside(path: Path, ending: str) -> Path:
     return real.with_name(real.name + ending)
 
 
-def generations(log: Path, *, checked: bool) -> list[int]:
-    """Return the generations that committed transactions in a log gave the database, oldest first.
+def headers(log: Path, *, checked: bool) -> list[Header]:
+    """Return the headers that committed transactions in a log gave the database, oldest first.
 
     `checked` verifies checksums as SQLite does, which takes about a second for 64 MiB; without it the end of a log
     that a power cut tore may count as well.
     """
     try:
         with log.open("rb") as file:
-            return _generations(file.fileno(), checked)
+            return _headers(file.fileno(), checked)
     except FileNotFoundError:
         return []
 
 
-def _generations(file: int, checked: bool) -> list[int]:
+def _headers(file: int, checked: bool) -> list[Header]:
     start = os.pread(file, _LOG_HEADER.size, 0)
     if len(start) < _LOG_HEADER.size:
         return []
@@ -73,8 +78,8 @@ def _generations(file: int, checked: bool) -> list[int]:
         return []
     if checked and _checksum(start[:24], (0, 0), order) != running:
         return []
-    found: list[int] = []
-    pending: list[int] = []
+    found: list[Header] = []
+    pending: list[Header] = []
     place = _LOG_HEADER.size
     while len(frame := os.pread(file, _FRAME.size, place)) == _FRAME.size:
         page, commit, own, *sums = _FRAME.unpack(frame)
@@ -86,8 +91,8 @@ def _generations(file: int, checked: bool) -> list[int]:
                 break
             if checked and (running := _checksum(frame[:8] + content, running, order)) != (sums[0], sums[1]):
                 break
-            if page == 1:
-                pending.append(int.from_bytes(content[60:64], "big", signed=True))
+            if page == 1 and (made := header(content)) is not None:
+                pending.append(made)
         if commit:
             found += pending
             pending.clear()

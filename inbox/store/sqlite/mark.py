@@ -100,7 +100,7 @@ def admit(database: Path) -> None:
             f"{database} is a copy that `inbox backup` made: move it away{_with_log(database)}, and {RESTORE}"
         )
     if not used:  # who has it open has looked
-        _belong(database, known.generation, mark)
+        _belong(database, known, mark)
 
 
 def _complete(database: Path, file: int) -> bool:
@@ -119,13 +119,20 @@ def _complete(database: Path, file: int) -> bool:
     return files.in_use(file)
 
 
-def _belong(database: Path, generation: int, mark: Mark | None) -> None:
-    """Raise StoreUnusable if the log is another file's, or both are older than the marker."""
+def _belong(database: Path, known: files.Header, mark: Mark | None) -> None:
+    """Raise StoreUnusable if the log is another file's, or both are older than the marker.
+
+    The file has a header that the log brought into it before, or the one on which the log builds.
+    """
     log_file = files.beside(database, "-wal")
     for checked in (False, True):
-        found = files.generations(log_file, checked=checked)
-        fits = not found or generation in (found[0] - 1, *found)
-        newest = found[-1] if found else generation
+        found = files.headers(log_file, checked=checked)
+        fits = (
+            not found
+            or known.generation in {each.generation for each in found}
+            or (known.generation, known.rest) == (found[0].generation - 1, found[0].rest)
+        )
+        newest = found[-1].generation if found else known.generation
         if fits and (mark is None or newest >= mark.generation):
             return
     if not fits:
