@@ -30,7 +30,8 @@ ROLL_EVERY = 12
 class Pulse:
     """Of one process. `watch` opens the store when the first beat is due; `minutely` is run in another thread.
 
-    `replace` is called when the files of the database are no longer those that this process opened.
+    `once` is run in a third thread, which ends then. `replace` is called when the files of the database are no longer
+    those that this process opened.
 
     Under any server: `start` is cheap, begins once per process, and again in a forked one, where threads do not live.
     """
@@ -46,7 +47,9 @@ class Pulse:
         minutely: Callable[[], object] | None = None,
         interval: float = INTERVAL,
         replace: Callable[[], object] = lambda: None,
+        once: Callable[[], object] | None = None,
     ) -> None:
+        self._once = once
         self._replace = replace
         self._wait, self._replace_at = interval, 0.0
         self._role = role
@@ -76,6 +79,8 @@ class Pulse:
         self._run("pulse", self.beat)
         if self._minutely is not None:
             self._run("alarms", self._minutely)
+        if self._once is not None:
+            threading.Thread(target=self._once, name="once", daemon=True).start()
 
     def stop(self) -> None:
         """End the threads and store what was measured."""

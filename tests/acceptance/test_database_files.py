@@ -294,3 +294,44 @@ def test_killed_inbox_starts_again_every_time(place: Place) -> None:
     assert "accepted" == send(place, "new")["answer"]["status"]
     place.close()
     assert acknowledged | {"new"} == stored(place.folder / "inbox.db")
+
+
+def spoil(database: Path, table: str) -> None:
+    """Overwrite the first page of a table, as a disk or a program gone wild does."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,))
+        ((size,),) = connection.execute("PRAGMA page_size")
+    with database.open("rb+") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x55" * size)
+
+
+def test_damage_is_found_at_the_start(place: Place) -> None:
+    """Before anything is written; the message names the way out, and every byte stays."""
+    place.start()
+    fill(place, "a")
+    place.inbox("backup", str(place.folder / "copy.db"))
+    place.close()
+    database = place.folder / "inbox.db"
+    spoil(database, "attempts")
+    before = database.read_bytes()
+    assert "inbox restore" in (said := refused(place)), said
+    assert "is damaged (" in said
+    assert "is damaged (" in place.inbox("check", ok=False).stderr
+    assert before == database.read_bytes()
+
+
+def test_damage_that_a_running_receiver_finds_ends_its_200s(place: Place) -> None:
+    """As in a database that was too large for the look at the start: 503, a red `/readyz`, and a line that says why."""
+    place.start()
+    fill(place, "a")
+    place.close()
+    spoil(place.folder / "inbox.db", "attempts")
+    (place.folder / "sitecustomize.py").write_text("import inbox.preflight\ninbox.preflight.LOOK = 0.0\n")
+    place.environment["PYTHONPATH"] = str(place.folder)
+    place.start()
+    eventually(lambda: "event=store.damaged" in place.log_text(), "the receiver finds it")
+    assert 503 == send(place, "refused")["http_status"]
+    status, told = ready(place)
+    assert (503, True) == (status, "is damaged (" in told)
+    place.environment.pop("PYTHONPATH")

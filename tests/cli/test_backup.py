@@ -32,7 +32,10 @@ def test_backup_and_restore_refuse(cli: Cli, inbox: Inbox, tmp_path: Path) -> No
     cli("backup", "copy.db")
     assert "inbox: copy.db exists: choose another name, or use --force\n" == cli("backup", "copy.db", code=1).stderr
     cli("backup", "--force", "copy.db")
-    assert "inbox.db belongs to inbox.database: choose another name, even with --force" in cli("backup", "--force", "inbox.db", code=1).stderr
+    assert (
+        "inbox.db belongs to inbox.database: choose another name, even with --force"
+        in cli("backup", "--force", "inbox.db", code=1).stderr
+    )
     inbox.close()
     assert "inbox.db exists: move it away first, with its -wal\n" in cli("restore", "copy.db", code=1).stderr
     assert "does not exist" in cli("restore", "gone.db", code=2).stderr

@@ -11,10 +11,12 @@ from inbox.store.sqlite.archive import SqliteArchive
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.erase import SqliteErasing
+from inbox.store.sqlite.examine import look_for_damage
 from inbox.store.sqlite.finding import SqliteFinding
 from inbox.store.sqlite.identity import advance, identify
 from inbox.store.sqlite.indexing import SqliteIndexing
 from inbox.store.sqlite.inlet import SqliteInlet
+from inbox.store.sqlite.mark import admit, is_ours
 from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
 from inbox.store.sqlite.refused import RefusalLimits, usual
@@ -31,6 +33,8 @@ __all__ = [
     "Sealer",
     "back_up",
     "compact",
+    "is_there",
+    "look_for_damage",
     "open_acting",
     "open_archive",
     "open_inlet",
@@ -111,6 +115,12 @@ def open_sealed(path: Path, sealer: Sealer, *, patience: float = 5.0) -> Connect
 def open_acting(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED) -> SqliteActing:
     """Return the side of what is done to many events at once, and of pauses."""
     return SqliteActing(_ready(path, durable=True, patience=patience), sealer)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is a database of an inbox. Raises StoreUnusable if its files do not belong together."""
+    admit(path)
+    return path.exists() and path.stat().st_size > 0 and is_ours(path)
 
 
 def settle(path: Path) -> None:

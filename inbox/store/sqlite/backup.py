@@ -16,9 +16,9 @@ from inbox.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUn
 from inbox.identity import content_digest
 from inbox.store.sqlite import identity, mark
 from inbox.store.sqlite.connection import Connection, translated
+from inbox.store.sqlite.mark import APPLICATION_ID
 from inbox.store.sqlite.placing import BESIDE, named_when_done, refuse_to_overwrite
 from inbox.store.sqlite.presence import alone
-from inbox.store.sqlite.mark import APPLICATION_ID
 from inbox.store.sqlite.schema import KNOWN, migrate
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 

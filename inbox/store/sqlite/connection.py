@@ -73,7 +73,8 @@ class Connection:
     def database(self) -> Database:
         """Return the open sqlite-utils Database.
 
-        Raises StoreChanged if one of its files is no longer the one at the path: what is written to it would be lost.
+        Raises StoreUnusable if damage was found, and StoreChanged if one of its files is no longer the one at the path:
+        what is written to it would be lost.
         """
         if self._database is None:
             if self._ended:
@@ -81,6 +82,8 @@ class Connection:
             self._database = self._entered()
         elif not self._database.conn.in_transaction and (why := self.files.changed()):
             self._refuse(self._database.conn, why)
+        elif self.files.damage:
+            raise StoreUnusable(self.files.damage)
         return self._database
 
     def _refuse(self, connection: sqlite3.Connection, why: str) -> NoReturn:

@@ -164,6 +164,7 @@ class Files:
         self.identified = False
         self.saved = False
         self.told = False
+        self.damage = ""
         self._mutex = threading.Lock()
         self._open = 0
         self._begin()
@@ -176,6 +177,7 @@ class Files:
         self._stamp = (0, 0)
         self._header: Header | None = None
         self.identified = self.saved = self.told = False
+        self.damage = ""
 
     def enter(self, admit: Callable[[Path], None]) -> None:
         """Count a connection that is about to open; the first one asks `admit`. Raises StoreError."""
@@ -227,7 +229,9 @@ class Files:
         for pause in (0.001, 0.01, 0.0):
             now, before = header(os.pread(self._file, HEADER, 0)) if self._file >= 0 else None, self._header
             if before is None or (
-                now is not None and now.generation >= before.generation and now.application | before.application == now.application
+                now is not None
+                and now.generation >= before.generation
+                and now.application | before.application == now.application
             ):
                 self._header = now
                 return ""

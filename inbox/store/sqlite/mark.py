@@ -92,7 +92,9 @@ def admit(database: Path) -> None:
         used = _complete(database, file)
         known = files.header(os.pread(file, files.HEADER, 0))
     if known is None:
-        raise StoreUnusable(f"the database is damaged, or not an inbox: {database} does not begin as one does; {RESTORE}")
+        raise StoreUnusable(
+            f"the database is damaged, or not an inbox: {database} does not begin as one does; {RESTORE}"
+        )
     if known.application != APPLICATION_ID:
         return  # a new one, keys.db, or another program's, which the schema tells
     if known.generation < 0:
@@ -101,6 +103,13 @@ def admit(database: Path) -> None:
         )
     if not used:  # who has it open has looked
         _belong(database, known, mark)
+
+
+def is_ours(database: Path) -> bool:
+    """Tell whether a file is the database of an inbox."""
+    with files.opened(database) as file:
+        found = files.header(os.pread(file, files.HEADER, 0))
+    return found is not None and found.application == APPLICATION_ID
 
 
 def _complete(database: Path, file: int) -> bool:

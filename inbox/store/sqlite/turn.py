@@ -89,4 +89,3 @@ class Turn:
             self._file = FileIO(self._path, "a")
             give_to_owner(self._file.fileno(), self._database)
         return self._file
-

@@ -6,11 +6,11 @@ Reads never scan events or deliveries: backlog and oldest item come from indexes
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inbox.errors import StoreUnavailable
-from inbox.store.sqlite import counts
+from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store.sqlite import counts, examine
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.identity import advance
 from inbox.store.watch import Alive, Looked, Roles
@@ -128,6 +128,14 @@ class SqliteWatch:
             handlers=frozenset(row["name"] for row in handlers),
             processes={row["role"]: Alive(_age(steady, row["steady"]), row["since"]) for row in processes},
         )
+
+    def inspect(self, seconds: float) -> Iterator[tuple[str, float, bool]]:
+        """See Watch."""
+        try:
+            yield from examine.inspect(self._path, seconds)
+        except StoreUnusable as error:
+            self._connection.files.damage = str(error)
+            raise
 
     def turn(self, steady: float, every: float) -> bool:
         """See Watch."""
