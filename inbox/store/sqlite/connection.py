@@ -11,17 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
-from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from weakref import WeakSet, WeakValueDictionary
 
 import structlog
 from sqlite_utils import Database
 
 from inbox.errors import StoreChanged, StoreUnavailable, StoreUnusable
-from inbox.store.sqlite.files import Files
+from inbox.store.sqlite import registry
 from inbox.store.sqlite.mark import admit
 from inbox.store.sqlite.owner import give_to_owner
 from inbox.store.sqlite.turn import Turn
@@ -36,9 +33,6 @@ process that competes with a busy one; measured in the design: 250–600 ms p99.
 
 SAVING = 1.0
 """Seconds that others have to end what they do, before a log that was deleted cannot be saved."""
-
-CLOSING = 5.0
-"""Seconds that each connection of a process that ends waits for its turn to close."""
 
 STATEMENTS = 128
 """How many are kept prepared. Those for many rows are others for each number of rows, and weigh much: with 512 of them
@@ -57,7 +51,7 @@ class Connection:
 
     def __init__(self, path: Path, *, durable: bool, patience: float = 5.0, inner: bool = False) -> None:
         self.inner = inner
-        self.files = _files_of(path)
+        self.files = registry.files_of(path)
         self._path = path
         self._durable = durable
         self._patience = patience
@@ -65,9 +59,7 @@ class Connection:
         self._turn = Turn(path)
         self._database: Database | None = None
         self._ended = False
-        _watch_forks()
-        with _forking:
-            _connections.add(self)
+        registry.add(self)
 
     @property
     def database(self) -> Database:
@@ -125,7 +117,7 @@ class Connection:
             with translated():
                 database = self._open()
             self.files.opened()
-            _close_at_exit(os.getpid())
+            registry.close_at_exit(os.getpid())
         except BaseException:
             self.files.leave()
             raise
@@ -241,59 +233,6 @@ class Connection:
     def let_go(self) -> None:
         """End what `hold` began."""
         self._lock.release()
-
-
-_connections: "WeakSet[Connection]" = WeakSet()
-_files: WeakValueDictionary[Path, Files] = WeakValueDictionary()
-_held: list[Connection] = []
-_forking = threading.Lock()
-
-
-def _files_of(path: Path) -> Files:
-    """Return what all connections of this process to one database share."""
-    with _forking:
-        return _files.setdefault(Path(os.path.realpath(path)), Files(path))
-
-
-@cache
-def _watch_forks() -> None:
-    """See to it that no connection is open while this process forks.
-
-    The connection that a child inherits cannot be used, nor even closed, and spoils the child's own connections to
-    the same file: they would rely on locks that only the parent holds, and when the parent closes, the WAL is deleted
-    under the child, whose later commits are gone. https://sqlite.org/howtocorrupt.html (2.6)
-    """
-    os.register_at_fork(before=_hold_all, after_in_parent=_let_go_all, after_in_child=_let_go_all)
-
-
-def _hold_all() -> None:
-    _forking.acquire()
-    _held.extend(sorted(_connections, key=lambda connection: connection.inner))  # as they are taken elsewhere
-    for connection in _held:
-        connection.hold()
-
-
-def _let_go_all() -> None:
-    for connection in _held:
-        connection.let_go()
-    _held.clear()
-    _forking.release()
-
-
-@cache
-def _close_at_exit(pid: int) -> None:
-    """Have this process close its connections when it ends: the last one of all processes leaves no log behind."""
-    util.Finalize(None, _close_all, exitpriority=-100)  # also in a child of multiprocessing, which has no atexit
-
-
-def _close_all() -> None:
-    """Close all connections, one process after the other; threads that are left do not open them again.
-
-    SQLite brings the log into the database, and deletes it, when the last connection closes; two that close at the same
-    moment could each take the other for the last one.
-    """
-    for connection in sorted(_connections, key=lambda connection: connection.inner):
-        connection.end(CLOSING)
 
 
 def _until_free(action: Callable[[], T], patience: float) -> T:

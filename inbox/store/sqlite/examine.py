@@ -142,8 +142,8 @@ def damaged(path: Path, damage: Sequence[str]) -> StoreUnusable:
     """Return the error that says what is wrong with a database, and what to do."""
     found = "; ".join(" ".join(each.split()) for each in damage[:3])
     return StoreUnusable(
-        f"{path} is damaged ({found}): stop everything, keep a copy of it with its -wal, move both away, and put a "
-        "copy back with `inbox restore COPY`"
+        f"the database is damaged, or not an inbox: {path} ({found}): stop everything, move it away with its -wal, and "
+        "put a copy back with `inbox restore COPY`"
     )
 
 

@@ -128,10 +128,7 @@ def opened(path: Path) -> Iterator[int]:
 
     https://sqlite.org/howtocorrupt.html (2.2). Raises StoreUnavailable.
     """
-    try:
-        file = _open(path)
-    except OSError as error:
-        raise StoreUnavailable(f"unable to open database file {path}: {error.strerror}") from error
+    file = _open(path)
     try:
         yield file
     finally:
@@ -140,9 +137,14 @@ def opened(path: Path) -> Iterator[int]:
 
 def _open(path: Path | str) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except IsADirectoryError:
+            raise
+        except OSError:  # no right to write, or a file system that is for reading only
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreUnavailable(f"unable to open database file {path}: {error.strerror}") from error
 
 
 def size_of(path: Path) -> int:
