@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Run an inbox in a scratch folder, send, kill -9 at random, and check that nothing is lost; exit 1 if anything is.
 
-    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments and the queue is
-    deleted, while signed events, copies and conflicts come in. In the end every acknowledged event must be stored and
+    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments, the queue and the log of
+    the database are deleted, while signed events, copies and conflicts come in. In the end every acknowledged event must be stored and
     handled, and none handled twice unless a process was disturbed in the middle of it.
     """
     seed = secrets.randbelow(1_000_000) if seed is None else seed
@@ -95,7 +95,7 @@ def _print(report: Report) -> None:
         ("longest gap", f"{report.longest_gap:g} s without an acknowledgement"),
         ("killed", f"{sum(report.kills.values())}: {_listed(report.kills)}"),
         ("stopped", f"{report.stops} for longer than a lease; the whole machine {report.stalls} times by itself"),
-        ("deleted", f"the queue, {report.queues_deleted} times"),
+        ("deleted", f"the queue {report.queues_deleted} times, the database's log {report.logs_deleted} times"),
         ("started", _listed(report.starts)),
         ("handled", f"{report.handled} deliveries; attempts: {_listed(report.attempts)}"),
         ("rescued", f"{report.rescued} attempts, {report.lost_leases} of them came back too late"),

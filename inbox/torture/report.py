@@ -38,6 +38,7 @@ class Report:
     kills: dict[str, int]
     stops: int
     queues_deleted: int
+    logs_deleted: int
     stalls: int
     starts: dict[str, int]
     handled: int
@@ -74,6 +75,7 @@ def tell(evidence: Evidence, breaches: Sequence[Breach], *, seed: int, seconds: 
         kills=dict(Counter(fault.role for fault in faults if fault.what == "kill")),
         stops=sum(fault.what == "stop" for fault in faults),
         queues_deleted=sum(fault.what == "delete" for fault in faults),
+        logs_deleted=sum(fault.what == "unlink" for fault in faults),
         stalls=sum(fault.what == "stall" for fault in faults),
         starts={
             "inbox run": starts,
