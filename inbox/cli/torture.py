@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Run an inbox in a scratch folder, send, kill -9 at random, and check that nothing is lost; exit 1 if anything is.
 
-    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments, the queue and the log of
-    the database are deleted, while signed events, copies and conflicts come in. In the end every acknowledged event must be stored and
-    handled, and none handled twice unless a process was disturbed in the middle of it.
+    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments, the queue and the log
+    of the database are deleted, while signed events, copies and conflicts come in. In the end every acknowledged event
+    must be stored and handled, and none handled twice unless a process was disturbed in the middle of it.
     """
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     plan = Plan(_empty(folder), minutes * 60, seed, rate, sealed)

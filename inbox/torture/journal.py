@@ -56,9 +56,9 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to the inbox: "kill" or "stop" of a process, "delete" of the queue, "unlink" of the database's log,
-    "stall" of the machine.
+    """What was done to the inbox, and when.
 
+    what   "kill" or "stop" of a process, "delete" of the queue, "unlink" of the database's log, "stall" of the machine
     role   what the process was, as in "worker child"
     until  when a stopped process, or the machine, went on, or when every process was replaced that had the log open;
            the same as `at` for everything else

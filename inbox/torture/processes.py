@@ -151,6 +151,6 @@ def _from_ps(mark: str) -> Iterator[tuple[int, int, str]]:
 def has_open(pid: int, path: Path) -> bool:
     """Tell whether a process has a file open."""
     try:
-        return any(os.readlink(file) == str(path) for file in (_PROC / str(pid) / "fd").iterdir())
+        return any(file.readlink() == path for file in (_PROC / str(pid) / "fd").iterdir())
     except OSError:
         return False
