@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -77,8 +78,15 @@ def let_go() -> None:
 
 
 def _listening(folder: str) -> Iterator[int]:
-    """Yield the numbers of this process's sockets that listen."""
+    """Yield the numbers of this process's sockets that listen.
+
+    No other file is duplicated: to close the duplicate would let go of the locks that SQLite has on a database.
+    """
     for name in os.listdir(folder):  # noqa: PTH208 – names, not paths
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        with suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as found:
+                listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listens:
                 yield int(name)

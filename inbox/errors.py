@@ -13,7 +13,8 @@
     │   └── Invalid           only with on_invalid = "reject"; otherwise stored as quarantined
     ├── StoreError
     │   ├── StoreUnavailable  locked, full or too slow: nothing was stored, try again later
-    │   └── StoreUnusable     not our database, newer than this program, or damaged
+    │   └── StoreUnusable     not our database, newer than this program, damaged, or older than it was, or
+    │       └── StoreChanged  no longer the files that this process opened
     ├── BadName               what somebody or something cannot be called
     ├── BadPassword           too short, or too long
     ├── SearchUnavailable     text cannot be searched for, or not everywhere where it must be
@@ -192,6 +193,10 @@ class StoreUnavailable(StoreError):
 
 class StoreUnusable(StoreError):
     """The database is damaged, newer than this program, or not an inbox."""
+
+
+class StoreChanged(StoreUnusable):
+    """The files of the database are no longer those that this process opened: another process can open them."""
 
 
 class BadName(InboxError):

@@ -10,6 +10,10 @@ from inbox.config import Settings, load, locate
 from inbox.errors import StoreUnavailable
 from inbox.runtime import Runtime
 from inbox.snapshot import Snapshot
+from inbox.store import sqlite
+
+LOOK = 1.0
+"""Seconds for which a start looks for damage."""
 
 log = structlog.get_logger("inbox.preflight")
 
@@ -17,6 +21,7 @@ log = structlog.get_logger("inbox.preflight")
 def check(runtime: Runtime) -> None:
     """Raise ConfigError or StoreError if a receiver with these settings could not work."""
     check_settings(runtime)
+    _look_for_damage(runtime)
     _probe(runtime)
 
 
@@ -26,11 +31,24 @@ def check_start(runtime: Runtime, *, inherited: bool = False) -> None:
     A store that opens but is locked or full is no reason not to start: senders get a 503, and the worker makes room.
     """
     check_settings(runtime, inherited=inherited, starting=True)
+    _look_for_damage(runtime)
     _ = runtime.inlet
     try:
         _probe(runtime)
     except StoreUnavailable as error:
         log.error("store.unavailable", error=str(error), then="503 until it is")
+
+
+def _look_for_damage(runtime: Runtime) -> None:
+    """Raise StoreUnusable if a short look finds damage, before anything is written; the receiver looks for longer."""
+    database = runtime.settings.database
+    if not sqlite.is_there(database):
+        return
+    try:
+        if not sqlite.look_for_damage(database, LOOK):
+            log.info("store.large", file=str(database), then="the receiver goes on looking for damage")
+    except StoreUnavailable as error:
+        log.warning("store.not_inspected", error=str(error))
 
 
 def _probe(runtime: Runtime) -> None:

@@ -11,7 +11,7 @@ from multiprocessing import util
 
 import structlog
 
-from inbox.errors import StoreError
+from inbox.errors import StoreChanged, StoreError
 from inbox.store.watch import Roles, Watch
 from inbox.timings import Timings
 
@@ -20,6 +20,9 @@ log = structlog.get_logger("inbox.pulse")
 INTERVAL = 5.0
 """Seconds between two signs of life."""
 
+LONGEST = 60.0
+"""Seconds between two wishes for another process, at most: the new one does not start while the files are wrong."""
+
 ROLL_EVERY = 12
 """Beats between two looks for old minutes."""
 
@@ -27,7 +30,9 @@ ROLL_EVERY = 12
 class Pulse:
     """Of one process. `watch` opens the store when the first beat is due; `minutely` is run in another thread.
 
-    `look` looks at the clocks with each beat, and returns the known time, by which old counts are forgotten.
+    `look` looks at the clocks with each beat, and returns the known time, by which old counts are forgotten. `once` is
+    run in a third thread, which ends then. `replace` is called when the files of the database are no longer those that
+    this process opened.
 
     Under any server: `start` is cheap, begins once per process, and again in a forked one, where threads do not live.
     """
@@ -43,7 +48,12 @@ class Pulse:
         look: Callable[[], float] | None = None,
         minutely: Callable[[], object] | None = None,
         interval: float = INTERVAL,
+        replace: Callable[[], object] = lambda: None,
+        once: Callable[[], object] | None = None,
     ) -> None:
+        self._once = once
+        self._replace = replace
+        self._wait, self._replace_at = interval, 0.0
         self._role = role
         self._watch = watch
         self._timings = timings
@@ -72,6 +82,8 @@ class Pulse:
         self._run("pulse", self.beat)
         if self._minutely is not None:
             self._run("alarms", self._minutely)
+        if self._once is not None:
+            threading.Thread(target=self._once, name="once", daemon=True).start()
 
     def stop(self) -> None:
         """End the threads and store what was measured."""
@@ -91,11 +103,21 @@ class Pulse:
                 self._watch().roll(known)
             self._beats += 1
         except StoreError as error:
+            if isinstance(error, StoreChanged):
+                self._have_it_replaced()
             if not self._failing:
                 log.warning("pulse.not_stored", role=self._role, error=str(error), then="trying again")
             self._failing = True
             return
         self._failing = False
+
+    def _have_it_replaced(self) -> None:
+        """Ask for another process in the place of this one, which can no longer store anything; less and less often."""
+        if (now := self._steady()) >= self._replace_at:
+            self._wait = min(2 * self._wait, LONGEST)
+            self._replace_at = now + self._wait
+            log.warning("process.asks_to_be_replaced", role=self._role)
+            self._replace()
 
     def flush(self) -> None:
         """Store what was measured. Raises StoreError, and then has it still."""

@@ -5,7 +5,9 @@ So one message is enough, however much there is to do. The queue's file is not f
 `inbox.queue_storage`.
 """
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +66,12 @@ class Queue:
     def size(self) -> int:
         """Return how many messages wait."""
         return int(self.huey.storage.queue_size())
+
+    def settle(self) -> None:
+        """Open and close the file after all processes have ended, so that no log stays."""
+        with suppress(sqlite3.Error):
+            self.size()
+        self.close()
 
     def close(self) -> None:
         """Let go of the file."""

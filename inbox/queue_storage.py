@@ -12,8 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import structlog
 from huey.storage import EmptyData, SqliteStorage
@@ -53,8 +56,9 @@ class Storage(SqliteStorage):  # type: ignore[misc]
     """
 
     _conn: sqlite3.Connection | None
-    _identity: tuple[int | None, int | None] = (None, None)
-    """The database file and its log as they were opened; without its log a connection writes where nobody reads."""
+    _identity: tuple[int | None, ...] = (None, None, None)
+    """The database file, its log and the log's index as they were opened; without its log a connection writes where
+    no other reads."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, timeout=PATIENCE, **options)
@@ -67,13 +71,14 @@ class Storage(SqliteStorage):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._unasked: deque[bytes] = deque()
         self._replaced = False
+        self._ended = False
 
     @contextmanager
     def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
         """Yield a cursor on the file that is there now."""
         with self.lock:
             if self._conn is not None and self._files() != self._identity:
-                self._set_aside("its log was deleted or replaced")
+                self._set_aside("its log, or the index of the log, was deleted or replaced")
             if self._conn is None:
                 self._open()
             try:
@@ -143,7 +148,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
 
     def _use(self, action: Callable[[], T], otherwise: T) -> T:
         """Return what the action returns, or `otherwise` if the queue cannot be used now."""
-        if damage() or (self.failure and time.monotonic() < self._again):
+        if damage() or self._ended or (self.failure and time.monotonic() < self._again):
             return otherwise
         self._replaced = False
         try:
@@ -210,7 +215,7 @@ class Storage(SqliteStorage):  # type: ignore[misc]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_dir():
             path.rmdir()
-        self._identity = (_inode(self.filename), None)
+        self._identity = (_inode(self.filename), None, None)
         connection: sqlite3.Connection = self._create_connection()
         try:
             for statement in self.ddl:
@@ -220,6 +225,8 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             raise
         self._conn, self._identity = connection, self._files()
         descriptors_change()
+        _opened.add(self)
+        _close_at_exit(os.getpid())
 
     def _set_journal_mode(self, conn: sqlite3.Connection) -> None:
         try:
@@ -240,8 +247,29 @@ class Storage(SqliteStorage):  # type: ignore[misc]
             Path(f"{self.filename}{suffix}").unlink(missing_ok=True)
         log.error("queue.damaged", file=self.filename, why=why, then=f"set aside as *{ASIDE}, begun anew")
 
-    def _files(self) -> tuple[int | None, int | None]:
-        return _inode(self.filename), _inode(f"{self.filename}-wal")
+    def _files(self) -> tuple[int | None, ...]:
+        return tuple(_inode(f"{self.filename}{ending}") for ending in ("", "-wal", "-shm"))
+
+    def end(self, seconds: float) -> None:
+        """Close the file for good, unless a thread uses it for longer than so many seconds."""
+        if self.lock.acquire(timeout=seconds):
+            self._ended = True
+            self.close()
+            self.lock.release()
+
+
+_opened: "WeakSet[Storage]" = WeakSet()
+
+
+@cache
+def _close_at_exit(pid: int) -> None:
+    """Have this process close the queue when it ends; the last one of all processes leaves no log behind."""
+    util.Finalize(None, _close_all, exitpriority=-100)  # also in a child of multiprocessing, which has no atexit
+
+
+def _close_all() -> None:
+    for storage in list(_opened):
+        storage.end(PATIENCE)
 
 
 def _inode(path: str) -> int | None:

@@ -16,7 +16,7 @@ import structlog
 from inbox import snapshot
 from inbox.config import Settings, SourceSettings, load, locate
 from inbox.elapsed import Clocks
-from inbox.errors import ConfigError, Malformed
+from inbox.errors import ConfigError, Malformed, StoreError
 from inbox.models import HandlerSpec, Payload, Request
 from inbox.parts import Once
 from inbox.references import dotenv
@@ -204,6 +204,7 @@ class Runtime(Stores):
     @Once
     def dispatcher(self) -> "Dispatcher":
         """Return the worker's dispatcher; the worker gives signs of life from then on."""
+        self.watching.replace = lambda: os._exit(1)  # the worker starts another one; huey lets none end by itself
         self.watching.pulse("worker").start()
         return self.make_dispatcher(self.queue)
 
@@ -213,6 +214,16 @@ class Runtime(Stores):
             *("watching", "indexer", "finding", "inlet", "wakes", "access", "archive", "acting", "dispatcher"),
             *("keeping", "pruning", "erasing", "sealed", "queue", "sealer", "presence"),
         )
+
+    def empty_logs(self) -> None:
+        """See to it that no log of SQLite stays when all processes have ended: a copy of a file has all of it then."""
+        self.close()
+        for path in (self.settings.path(self.settings.inbox.keys), self.settings.database):
+            try:
+                sqlite.settle(path)
+            except StoreError as error:
+                log.warning("store.not_settled", file=str(path), error=str(error))
+        self.queue.settle()
 
     def load(self, handover: "Handover | None" = None, inherited: Collection[int] = ()) -> "Post | None":
         """Import the handlers, get ready to run them, and look for what was left; a worker process does this first.

@@ -47,6 +47,7 @@ START = 30.0
 def application() -> Front:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
     runtime = _begin("receiver")
+    runtime.watching.replace = _ask_for_another
     made = front(runtime, closing=drain.begin_on_signal())
     runtime.watching.lookout.start()
     _ready(runtime.settings.server)
@@ -95,6 +96,11 @@ def _ready(server: ServerSettings) -> None:
 
 _LOGGING = {"formatters": {}, "handlers": {}, "loggers": {"_granian": {"handlers": [], "propagate": True}}}
 """What granian logs goes the way of all lines; by itself it would wait for the reader of standard output."""
+
+
+def _ask_for_another() -> None:
+    """Have the parent start another process, as `inbox reload` does; this one answers until that one is ready."""
+    os.kill(int(os.environ[_PARENT]), signal.SIGHUP)
 
 
 class _Server(Granian):  # type: ignore[misc, valid-type]

@@ -1,12 +1,16 @@
 """The wiring of those who look after an inbox: counts, signs of life, `/readyz`, `/metrics`, alarms."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
+
+import structlog
 
 from inbox import clocks as machine
 from inbox.alarms.watchman import EVERY, LATER, Watchman
 from inbox.config import Settings
 from inbox.elapsed import Clocks
+from inbox.errors import StoreError, StoreUnusable
 from inbox.lookout import Limits, Lookout
 from inbox.notice import notice, place
 from inbox.parts import Once, Parts
@@ -21,6 +25,11 @@ from inbox.store.views import Views
 from inbox.store.watch import Roles, Watch
 from inbox.timekeeper import Timekeeper
 from inbox.timings import Timings
+
+log = structlog.get_logger("inbox.watching")
+
+INSPECTION = 10.0
+"""Seconds for which one table is searched for damage at most: SQLite's log grows meanwhile."""
 
 
 class Watching(Parts):
@@ -40,8 +49,10 @@ class Watching(Parts):
         clocks: Callable[[], Clocks] | None,
         sealer: Callable[[], sqlite.Sealer] = lambda: UNSEALED,
         queue: Callable[[], str] = str,
+        replace: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
+        self.replace = replace
         self.settings = settings
         self.clock = clock
         self.steady = steady
@@ -149,9 +160,26 @@ class Watching(Parts):
             steady=self.steady,
             look=lambda: self.timekeeper.look().known,
             minutely=partial(self.watchman.minutely, EVERY if role == "worker" else LATER),
+            replace=self.replace,
+            once=self.inspect if role == "receiver" else None,
         )
         self._pulses.append(made)
         return made
+
+    def inspect(self) -> None:
+        """Look for damage in the database, table by table, with as much rest as work; a receiver does so once."""
+        unchecked = []
+        try:
+            for table, seconds, checked in self.watch.inspect(INSPECTION):
+                unchecked += [] if checked else [table]
+                time.sleep(seconds)
+        except StoreUnusable as error:
+            log.error("store.damaged", error=str(error), then="503 until a copy is restored")
+        except StoreError as error:
+            log.warning("store.not_inspected", error=str(error))
+        else:
+            if unchecked:
+                log.warning("store.inspected", unchecked=",".join(unchecked), why=f"{INSPECTION:g} s were not enough")
 
     def close(self) -> None:
         """End the signs of life, and let go of the store."""

@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from inbox.cli.opened import opened
+from inbox.cli.own_files import refuse_own
 from inbox.cli.replay import user
 from inbox.cli.tables import console
 from inbox.models import iso
@@ -30,6 +31,7 @@ def backup(file: Path, force: bool, keys: bool) -> None:
     runtime = opened()
     settings, sealer = runtime.settings, runtime.sealer
     reserved = settings.inbox.reserved_bytes
+    refuse_own(settings, file)
     if keys:
         click.echo(f"{file}: {sealer.copy_keys(file, force=force)} data keys")
         return

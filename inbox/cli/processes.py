@@ -56,13 +56,10 @@ def run() -> None:
                 renewal=signal.SIGHUP,
             )
         )
-    supervisor.supervise(
-        children,
-        shutdown_timeout=runtime.settings.worker.shutdown_timeout + 5,
-        reloading=Reloading(
-            place(settings.database), supervisor.command("check"), lambda: _take(settings), shared, taken
-        ),
-    )
+    reloading = Reloading(place(settings.database), supervisor.command("check"), lambda: _take(settings), shared, taken)
+    timeout = runtime.settings.worker.shutdown_timeout + 5
+    supervisor.supervise(children, shutdown_timeout=timeout, reloading=reloading)
+    runtime.empty_logs()
 
 
 _FIXED = (

@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Run an inbox in a scratch folder, send, kill -9 at random, and check that nothing is lost; exit 1 if anything is.
 
-    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments and the queue is
-    deleted, while signed events, copies and conflicts come in. In the end every acknowledged event must be stored and
-    handled, and none handled twice unless a process was disturbed in the middle of it.
+    Your own inbox is not touched. Receiver and worker are killed and stopped at random moments, the queue and the log
+    of the database are deleted, while signed events, copies and conflicts come in. In the end every acknowledged event
+    must be stored and handled, and none handled twice unless a process was disturbed in the middle of it.
     """
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     plan = Plan(_empty(folder), minutes * 60, seed, rate, sealed)
@@ -95,7 +95,11 @@ def _print(report: Report) -> None:
         ("longest gap", f"{report.longest_gap:g} s without an acknowledgement"),
         ("killed", f"{sum(report.kills.values())}: {_listed(report.kills)}"),
         ("stopped", f"{report.stops} for longer than a lease; the whole machine {report.stalls} times by itself"),
-        ("deleted", f"the queue, {report.queues_deleted} times; {report.queues_blocked} times it could not be used"),
+        (
+            "deleted",
+            f"the queue {report.queues_deleted} times, the database's log {report.logs_deleted} times; "
+            f"{report.queues_blocked} times the queue could not be used",
+        ),
         ("damaged", f"worker processes, {sum(report.damages.values())}: {_listed(report.damages)}"),
         ("started", _listed(report.starts)),
         ("handled", f"{report.handled} deliveries; attempts: {_listed(report.attempts)}"),

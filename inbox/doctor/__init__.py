@@ -15,6 +15,7 @@ from inbox.doctor.finding import Finding, ok, problem
 from inbox.errors import ConfigError, InboxError
 from inbox.runtime import Runtime
 from inbox.store.sqlite.examine import Examined, Library, examine
+from inbox.store.sqlite.mark import admit
 
 Clock = Callable[[], float]
 
@@ -43,10 +44,11 @@ def diagnose(path: Path, wall: Clock, monotonic: Clock) -> list[Finding]:
 
 def _examined(runtime: Runtime, found: list[Finding]) -> Examined | None:
     """Return what is in the database, or say why that is not known."""
-    if not runtime.settings.database.exists():
-        found.append(ok("database", f"there is none yet: the first start makes {runtime.settings.database}"))
-        return None
     try:
+        admit(runtime.settings.database)
+        if not runtime.settings.database.exists():
+            found.append(ok("database", f"there is none yet: the first start makes {runtime.settings.database}"))
+            return None
         return examine(runtime.settings.database, now=runtime.clock(), steady=runtime.steady())
     except InboxError as error:
         found.append(_unreadable(error))

@@ -3,7 +3,7 @@
 Every method is atomic, and may raise StoreUnavailable. Nothing here is fsynced by itself, but it is never half there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -89,6 +89,13 @@ class Watch(Protocol):
 
     def look(self, at: float, steady: float) -> Looked:
         """Return what can be seen now."""
+        ...
+
+    def inspect(self, seconds: float) -> Iterator[tuple[str, float, bool]]:
+        """Look for damage; yield each table, the seconds that took, and whether its limit of `seconds` was enough.
+
+        Raises StoreUnusable if there is damage; from then on this process stores nothing.
+        """
         ...
 
     def turn(self, steady: float, every: float) -> bool:

@@ -1,4 +1,4 @@
-"""What is done to the inbox: processes killed with kill -9, stopped for longer than a lease, or damaged by a handler.
+"""What is done to the inbox: kill -9, stops for longer than a lease, damage by a handler, files deleted under it.
 
 The queue is deleted, or a folder takes its place for some seconds.
 What comes when, and whom it hits, follows from the seed. Only processes of this torture are ever hit.
@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from inbox.supervisor import STEADY
 from inbox.torture.journal import Fault, Journal
-from inbox.torture.processes import Inbox, Process, send
+from inbox.torture.processes import Inbox, Process, has_open, send
 from inbox.torture.scratch import LEASE, Scratch
 
 PAUSE = 1.3
@@ -33,9 +33,15 @@ _KILLS = {
     "supervisor": 6,
     "all": 5,
 }
-_OTHERS = {"stop": 12, "delete": 9, "block": 6, "damage": 10}
+_OTHERS = {"stop": 12, "delete": 9, "block": 6, "damage": 10, "unlink": 6}
 DAMAGES = ("descriptors", "limit", "folder", "stderr", "copy")
 """What a handler does to its process when it finds the file `damage`; `inbox.torture.handler` does it."""
+
+SAVED = 15.0
+"""Seconds that the inbox has to save a log of its database that was deleted, before the next fault."""
+
+REPLACED = 20.0
+"""Seconds in which every process that had that log open is replaced; what it runs then is cut off."""
 
 
 class Faults:
@@ -66,8 +72,9 @@ class Faults:
             return
         self._due = now + self._chance.uniform(0.1, 2 * PAUSE - 0.1)
         what = self._chance.choices([*_KILLS, *_OTHERS], [*_KILLS.values(), *_OTHERS.values()])[0]
-        if what in ("delete", "block", "damage"):
-            {"delete": self._delete, "block": self._block, "damage": self._damage}[what]()
+        others = {"delete": self._delete, "block": self._block, "damage": self._damage, "unlink": self._unlink}
+        if what in others:
+            others[what]()
         elif what == "stop":
             self._stop()
         else:
@@ -133,6 +140,23 @@ class Faults:
         if pid in {process.pid for process in self._inbox.family()}:
             send(pid, signal.SIGCONT)
         self._journal.add(Fault(at, self._clock(), "stop", role, pid))
+
+    def _unlink(self) -> None:
+        """Delete the log of the database, its index, or both, and wait until a process has saved what was in it.
+
+        Only while a receiver has it open and nothing is stopped: what no process has open is lost, as it has to be.
+        """
+        log = self._scratch.folder / "inbox.db-wal"
+        receivers = [process for process in self._inbox.family() if process.role == "receiver child"]
+        if self._stopped or not any(has_open(process.pid, log) for process in receivers):
+            return
+        at, end = self._clock(), time.monotonic() + SAVED
+        files = self._chance.choice(((log,), (log.with_name("inbox.db-shm"),), (log, log.with_name("inbox.db-shm"))))
+        for path in files:
+            path.unlink(missing_ok=True)
+        while not all(path.exists() for path in files) and time.monotonic() < end:
+            time.sleep(0.01)
+        self._journal.add(Fault(at, self._clock() + REPLACED, "unlink", "database"))
 
     def _delete(self) -> None:
         """Delete the queue, in any order of its files."""

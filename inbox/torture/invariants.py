@@ -221,7 +221,7 @@ def _disturbed(known: _Known) -> Iterator[Breach]:
     """Check that whoever crashed or lost its lease was killed, or that somebody was held up meanwhile."""
     if known.evidence.faults is None:
         return
-    stops = [(fault.at, fault.until) for fault in known.evidence.faults if fault.what in ("stop", "stall")]
+    stops = [(fault.at, fault.until) for fault in known.evidence.faults if fault.what in ("stop", "stall", "unlink")]
     kills = defaultdict(list)
     for fault in known.evidence.faults:
         if fault.what == "kill":

@@ -56,12 +56,15 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to the inbox: a process killed or stopped, the queue deleted or blocked, a stall of the machine.
+    """What was done to the inbox, and when. "damage" is what a handler was told to do to its process.
 
-    "damage" is what a handler was told to do to its process; the handlers' journal says which one did.
+    what   "kill" or "stop" of a process, "delete" or "block" of the queue, "unlink" of the database's log, "damage",
+           "stall" of the machine
 
+    what   "kill" or "stop" of a process, "delete" of the queue, "unlink" of the database's log, "stall" of the machine
     role   what the process was, as in "worker child"
-    until  when a stopped process, or the machine, went on; the same as `at` for everything else
+    until  when a stopped process, or the machine, went on, or when every process was replaced that had the log open;
+           the same as `at` for everything else
     """
 
     at: float

@@ -146,3 +146,11 @@ def _from_ps(mark: str) -> Iterator[tuple[int, int, str]]:
         if mark in line.split():
             pid, parent, text = line.split(maxsplit=2)
             yield int(pid), int(parent), text
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Tell whether a process has a file open."""
+    try:
+        return any(file.readlink() == path for file in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False

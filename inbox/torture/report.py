@@ -41,6 +41,7 @@ class Report:
     queues_deleted: int
     queues_blocked: int
     damages: dict[str, int]
+    logs_deleted: int
     stalls: int
     starts: dict[str, int]
     handled: int
@@ -79,6 +80,7 @@ def tell(evidence: Evidence, breaches: Sequence[Breach], *, seed: int, seconds: 
         queues_deleted=sum(fault.what == "delete" for fault in faults),
         queues_blocked=sum(fault.what == "block" for fault in faults),
         damages=dict(Counter(fault.role for fault in faults if fault.what == "damage")),
+        logs_deleted=sum(fault.what == "unlink" for fault in faults),
         stalls=sum(fault.what == "stall" for fault in faults),
         starts={
             "inbox run": starts,

@@ -10,6 +10,7 @@ from inbox.errors import (
     Malformed,
     MethodNotAllowed,
     NotAuthentic,
+    StoreChanged,
     StoreUnavailable,
     StoreUnusable,
     TooSlow,
@@ -27,6 +28,7 @@ STATUSES: Mapping[type[InboxError], int] = {
     Invalid: 422,
     StoreUnavailable: 503,
     StoreUnusable: 503,
+    StoreChanged: 503,
 }
 
 RETRY_AFTER = 5

@@ -37,7 +37,7 @@ def older(path: Path) -> None:
             columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
             connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM newer.{table}")
         connection.commit()
-    for name in ("inbox.db-wal", "inbox.db-shm"):
+    for name in ("inbox.db-wal", "inbox.db-shm", ".inbox.db-marker"):
         path.with_name(name).unlink(missing_ok=True)
     made.replace(path)
 

@@ -120,7 +120,10 @@ def test_copy_of_the_keys(cli: Cli, sealed: Path) -> None:
     assert "keys-copy.db: 3 data keys\n" == cli("backup", "--keys", "keys-copy.db").stdout
     assert 0o600 == (sealed / "keys-copy.db").stat().st_mode & 0o777
     assert "exists: choose another name" in cli("backup", "--keys", "keys-copy.db", code=1).stderr
-    assert "is the file of data keys itself" in cli("backup", "--keys", "--force", "keys.db", code=1).stderr
+    assert (
+        "keys.db belongs to inbox.keys: choose another name, even with --force"
+        in cli("backup", "--keys", "--force", "keys.db", code=1).stderr
+    )
     for path in sealed.glob("keys.db*"):
         path.unlink()
     assert "keys.db is missing" in cli("check", code=1).stderr

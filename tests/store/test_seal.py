@@ -221,7 +221,9 @@ def test_key_is_hex_or_base64_and_never_shown() -> None:
 
 def test_missing_or_other_file_of_keys_is_an_error(make: Make, tmp_path: Path) -> None:
     """It is not made anew beside a database that had one, and one of another inbox is not taken."""
-    make(OLD).inlet.add_event(private())
+    first = make(OLD)
+    first.inlet.add_event(private())
+    first.close()
     for path in tmp_path.glob("keys.db*"):
         path.rename(tmp_path / f"moved-{path.name}")
     with pytest.raises(StoreUnusable, match=r"keys\.db is missing"):
@@ -373,7 +375,10 @@ def test_erasing_reaches_copies_of_what_was_pruned(make: Make, tmp_path: Path) -
     sqlite.back_up(store.path, tmp_path / "copy.db", tell=lambda *_: None, sealer=store.sealer)
     run(store.path, "DELETE FROM bodies", "UPDATE events SET body_pruned_at = 200.0")
     assert Erasure(1, 0, 0) == store.erase(1)
-    copy = sqlite.open_archive(tmp_path / "copy.db", sealer=store.sealer)
+    (tmp_path / "restored").mkdir()
+    restored = tmp_path / "restored" / "inbox.db"
+    sqlite.restore(tmp_path / "copy.db", restored, at=9.0, tell=lambda *_: None, sealer=store.sealer)
+    copy = sqlite.open_archive(restored, sealer=store.sealer)
     with pytest.raises(Erased):
         copy.request(1)
     copy.close()

@@ -16,6 +16,7 @@ from inbox.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
 from inbox.store.base import Filter
 from inbox.store.routing import Worker
+from inbox.store.sqlite import mark
 from inbox.store.sqlite.connection import Connection
 from tests.needs import strace
 from tests.store.stores import PROJECT, SqliteStore, connection_of, event, refusal, routed
@@ -186,10 +187,13 @@ def test_deleted_database_accepts_nothing(store: SqliteStore, tmp_path: Path, re
         path.unlink()
     if replaced:
         other.path.rename(store.path)
-    with pytest.raises(StoreUnusable, match="moved or deleted"):
+    with pytest.raises(StoreUnusable, match="moved, deleted or replaced"):
         store.inlet.add_event(event("after"))
     store.close()
     again = SqliteStore(tmp_path)
+    with pytest.raises(StoreUnusable, match="is older than" if replaced else "is not there, and this inbox had"):
+        again.inlet.probe()
+    mark.path_of(store.path).unlink()
     assert "accepted" == again.inlet.add_event(event("after")).outcome
     again.close()
 

@@ -46,6 +46,7 @@ TABLES = [
     "handlers",
     "held",
     "holds",
+    "identity",
     "keeps",
     "kinds",
     "last_failures",

@@ -1,5 +1,6 @@
 """The SQLite store: one file in WAL mode, one group commit per receiver, short transactions everywhere else."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
@@ -11,9 +12,12 @@ from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.elapsed import SqliteTimekeeping
 from inbox.store.sqlite.erase import SqliteErasing
+from inbox.store.sqlite.examine import look_for_damage
 from inbox.store.sqlite.finding import SqliteFinding
+from inbox.store.sqlite.identity import advance, identify
 from inbox.store.sqlite.indexing import SqliteIndexing
 from inbox.store.sqlite.inlet import SqliteInlet
+from inbox.store.sqlite.mark import admit, is_ours
 from inbox.store.sqlite.presence import Presence
 from inbox.store.sqlite.prune import SqliteKeeping, rewrite
 from inbox.store.sqlite.refused import RefusalLimits, usual
@@ -30,12 +34,15 @@ __all__ = [
     "Sealer",
     "back_up",
     "compact",
+    "is_there",
+    "look_for_damage",
     "open_acting",
     "open_archive",
     "open_inlet",
     "open_keeping",
     "open_work",
     "restore",
+    "settle",
 ]
 
 
@@ -51,8 +58,13 @@ def open_inlet(
     observe: Observe = unobserved,
     sealer: Sealer = UNSEALED,
 ) -> SqliteInlet:
-    """Return the receiver's side of the database at `path`, which is made or migrated if need be."""
+    """Return the receiver's side of the database at `path`, which is made or migrated if need be.
+
+    A new generation of it begins.
+    """
     connection = _ready(path, durable=True, patience=patience, sealer=sealer)
+    with suppress(StoreUnavailable):  # a store that is locked or full takes nothing now: senders get a 503
+        advance(connection)
     space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
     return SqliteInlet(
         connection,
@@ -106,6 +118,25 @@ def open_acting(path: Path, *, patience: float = 5.0, sealer: Sealer = UNSEALED)
     return SqliteActing(_ready(path, durable=True, patience=patience), sealer)
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is a database of an inbox. Raises StoreUnusable if its files do not belong together."""
+    admit(path)
+    return path.exists() and path.stat().st_size > 0 and is_ours(path)
+
+
+def settle(path: Path) -> None:
+    """Bring the log of a database, or of the file of data keys, into it after all processes have ended.
+
+    Processes that end do so themselves; this is for those that were killed. Raises StoreError.
+    """
+    if path.exists():
+        connection = Connection(path, durable=True)
+        try:
+            connection.empty_log()
+        finally:
+            connection.close()
+
+
 def compact(path: Path) -> int:
     """Write the database anew, as small as it can be, while nobody works on it, and return its size."""
     connection = _ready(path, durable=True, patience=5.0)
@@ -117,7 +148,8 @@ def compact(path: Path) -> int:
 
 def open_watch(path: Path, *, patience: float = 1.0) -> SqliteWatch:
     """Return the side of those who look after the inbox."""
-    return SqliteWatch(path, _ready(path, durable=False, patience=patience))
+    connection = _ready(path, durable=False, patience=patience)
+    return SqliteWatch(path, connection, Connection(path, durable=True, patience=patience))
 
 
 def open_timekeeping(path: Path, *, patience: float = 1.0) -> SqliteTimekeeping:
@@ -146,6 +178,7 @@ def _ready(path: Path, *, durable: bool, patience: float, sealer: Sealer | None 
     connection = Connection(path, durable=durable, patience=patience)
     try:
         migrate(connection)
+        identify(connection)
         if sealer is not None:
             sealer.check(connection)
     except BaseException:

@@ -7,17 +7,19 @@ nobody.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import mkstemp
 
 from inbox.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUnusable, Unreadable
 from inbox.identity import content_digest
+from inbox.store.sqlite import identity, mark
 from inbox.store.sqlite.connection import Connection, translated
-from inbox.store.sqlite.presence import alone, give_to_owner
-from inbox.store.sqlite.schema import APPLICATION_ID, KNOWN, migrate
+from inbox.store.sqlite.mark import APPLICATION_ID
+from inbox.store.sqlite.placing import BESIDE, named_when_done, refuse_to_overwrite
+from inbox.store.sqlite.presence import alone
+from inbox.store.sqlite.schema import KNOWN, migrate
 from inbox.store.sqlite.seal import UNSEALED, Sealer
 
 Tell = Callable[[str, int, int], None]
@@ -28,9 +30,6 @@ _STEP = 256
 
 _SYNC = 16
 """Steps after which what was copied is written to the disk: one fsync of all of it would stall the receiver's."""
-
-_BESIDE = ("-wal", "-journal")
-"""What SQLite would take for the log of whatever database lies beside it."""
 
 _BODIES = """
 SELECT events.id, source, key, content_digest, method, path, query, headers, remote, body, {seal} AS seal
@@ -76,12 +75,13 @@ def back_up(
     """
     if not database.exists():
         raise StoreUnavailable(f"there is no database at {database}")
+    mark.admit(database)
     if target.exists() and target.samefile(database):
         raise InTheWay(f"{target} is the database itself")
-    _refuse_to_overwrite(target, *(_BESIDE if force else ("", *_BESIDE)), hint="choose another name, or use --force")
-    with _named_when_done(target, replace=force) as made:
+    refuse_to_overwrite(target, *(BESIDE if force else ("", *BESIDE)), hint="choose another name, or use --force")
+    with named_when_done(target, replace=force) as made:
         here = made.stat().st_dev == database.stat().st_dev
-        found = _copy(_reading(database), made, tell, spare=reserved if here else 0)
+        found = _copy(_reading(database), made, tell, spare=reserved if here else 0, number=_of_a_copy)
         found = _verify(made, found, tell, sealer)
     return found
 
@@ -94,9 +94,13 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Seal
     if not database.parent.is_dir():
         raise StoreUnavailable(f"the folder of the database does not exist: {database.parent}")
     with alone(database):
-        _refuse_to_overwrite(database, "", *_BESIDE, hint="move it away first, with its -wal")
-        with _named_when_done(database, replace=False) as made:
-            found = _copy(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell)
+        refuse_to_overwrite(database, "", *BESIDE, hint="move it away first, with its -wal")
+        with named_when_done(database, replace=False) as made:
+            known = mark.read(database)
+            found = _copy(
+                *(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell),
+                number=lambda generation: max(abs(generation), known.generation if known is not None else 0) + 1,
+            )
             found = _verify(made, found, tell, sealer, older=True)
         if found.plain and sealer.only:  # it is from before everything was sealed
             sealer.keep_only(False)
@@ -104,56 +108,17 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Seal
     return found
 
 
-def _refuse_to_overwrite(path: Path, *endings: str, hint: str) -> None:
-    for ending in endings:
-        if (there := path.with_name(path.name + ending)).exists():
-            raise InTheWay(f"{there} exists: {hint}" if not ending else f"{there} belongs to another database: {hint}")
+def _of_a_copy(generation: int) -> int:
+    return -max(1, abs(generation))
 
 
-@contextmanager
-def _named_when_done(target: Path, *, replace: bool) -> Iterator[Path]:
-    """Yield a new file in the target's folder; it is on disk and has the target's name after the block, or is gone."""
-    try:
-        file, name = mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    except OSError as error:
-        raise StoreUnavailable(f"{target.parent} cannot be written to: {error.strerror}") from error
-    made = Path(name)
-    try:
-        give_to_owner(file, target)
-        yield made
-        os.fsync(file)
-        _rename(made, target, replace=replace)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        os.close(file)
-        for ending in ("", "-journal", "-wal", "-shm"):
-            made.with_name(made.name + ending).unlink(missing_ok=True)
+def _copy(
+    source: sqlite3.Connection, made: Path, tell: Tell, *, number: Callable[[int], int], spare: int = 0
+) -> Contents:
+    """Copy the database page by page into an empty file and return what was in it at that moment.
 
-
-def _rename(made: Path, target: Path, *, replace: bool) -> None:
-    if not replace:
-        try:
-            return os.link(made, target)
-        except FileExistsError:
-            raise InTheWay(f"{target} exists") from None
-        except OSError:  # a file system without hard links
-            _refuse_to_overwrite(target, "", hint="choose another name")
-    made.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0) -> Contents:
-    """Copy the database page by page into an empty file and return what was in it at that moment."""
+    `number` makes the generation of the copy from the one that it was made from.
+    """
     with translated(), closing(source) as origin, closing(_empty(made)) as copy, made.open("rb+") as file:
         origin.execute("BEGIN")
         _recognise(origin)
@@ -170,6 +135,8 @@ def _copy(source: sqlite3.Connection, made: Path, tell: Tell, *, spare: int = 0)
 
         origin.backup(copy, pages=_STEP, progress=go_on)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file that needs no other, also where nothing can be written
+        ((generation,),) = copy.execute("PRAGMA user_version")
+        copy.execute(f"PRAGMA user_version = {number(generation)}")
     return found
 
 
@@ -226,6 +193,7 @@ def _let_wait(database: Path, at: float) -> None:
     """Let what ran wait. Atomic: one transaction."""
     with closing(Connection(database, durable=True)) as connection:
         migrate(connection)
+        mark.write(database, identity.current(connection))
         with connection.write() as raw:
             raw.execute(_WAIT_AGAIN, {"at": at})
             raw.execute(_END_ATTEMPTS, {"at": at})

@@ -4,28 +4,36 @@ WAL; `durable` connections wait for the disk at each commit (synchronous=FULL), 
 may lose their last transactions, never a part of one, https://sqlite.org/wal.html#performance_considerations).
 """
 
+import ctypes
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakSet
+from typing import Any, NoReturn, TypeVar
 
+import structlog
 from sqlite_utils import Database
 
-from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.errors import StoreChanged, StoreUnavailable, StoreUnusable
 from inbox.integrity import damage, descriptors_change
+from inbox.store.sqlite import registry
+from inbox.store.sqlite.mark import admit
+from inbox.store.sqlite.owner import give_to_owner
 from inbox.store.sqlite.turn import Turn
+
+log = structlog.get_logger("inbox.store")
 
 T = TypeVar("T")
 
 _POLL = 0.0005
 """Seconds between two tries to begin writing. SQLite's own busy handler sleeps up to 100 ms, which starves a
 process that competes with a busy one; measured in the design: 250–600 ms p99."""
+
+SAVING = 1.0
+"""Seconds that others have to end what they do, before a log that was deleted cannot be saved."""
 
 STATEMENTS = 128
 """How many are kept prepared. Those for many rows are others for each number of rows, and weigh much: with 512 of them
@@ -44,33 +52,78 @@ class Connection:
 
     def __init__(self, path: Path, *, durable: bool, patience: float = 5.0, inner: bool = False) -> None:
         self.inner = inner
+        self.files = registry.files_of(path)
         self._path = path
         self._durable = durable
         self._patience = patience
         self._lock = threading.RLock()
         self._turn = Turn(path)
         self._database: Database | None = None
-        self._file: tuple[int, int] | None = None
-        _watch_forks()
-        with _forking:
-            _connections.add(self)
+        self._ended = False
+        registry.add(self)
 
     @property
     def database(self) -> Database:
-        """Return the open sqlite-utils Database. Raises StoreUnusable if its file is no longer the one at the path."""
-        if self._database is not None and not self._in_place(self._database):
-            self.close()
-            raise StoreUnusable("the database file was moved or deleted while it was in use: restart the program")
+        """Return the open sqlite-utils Database.
+
+        Raises StoreUnusable if damage was found, and StoreChanged if one of its files is no longer the one at the path:
+        what is written to it would be lost.
+        """
         if self._database is None:
-            with translated():
-                self._database = self._open()
-            self._file = _file_at(self._path)
+            if self._ended:
+                raise StoreUnavailable("this process ends")
+            self._database = self._entered()
             descriptors_change()
+        elif not self._database.conn.in_transaction and (why := self.files.changed()):
+            self._refuse(self._database.conn, why)
+        elif self.files.damage:
+            raise StoreUnusable(self.files.damage)
         return self._database
 
-    def _in_place(self, database: Database) -> bool:
-        """Tell whether the open file is still the one at the path; what is written to a deleted one would be lost."""
-        return database.conn.in_transaction or _file_at(self._path) == self._file
+    def _refuse(self, connection: sqlite3.Connection, why: str) -> NoReturn:
+        """Save what would be lost with a deleted log, once, and raise StoreChanged."""
+        saved = self._save(connection)
+        log_file = "; what was in the log is in the database now" if saved else ""
+        if not self.files.told:
+            log.error("store.changed", why=why + log_file, then="503 until this process is replaced")
+        self.files.told = True
+        if not self.files.in_place:
+            self.close()
+        raise StoreChanged(f"{why}{log_file}: restart the program")
+
+    def _save(self, connection: sqlite3.Connection) -> bool:
+        """Bring the log into the database if it, or its index, was deleted; tell whether that was done.
+
+        This process has both open still. The new, empty files say that others may open the database again.
+        """
+        if self.files.saved or not self.files.missing():
+            return self.files.saved
+        with suppress(sqlite3.Error, StoreUnavailable), self._turn.taken(SAVING):
+            end = time.monotonic() + SAVING
+            while missing := self.files.missing():
+                if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    for name in missing:
+                        with open(name, "xb") as made:  # noqa: PTH123 – as `files` has it
+                            give_to_owner(made.fileno(), self._path)
+                    self.files.saved = True
+                    break
+                if time.monotonic() > end:
+                    break
+                time.sleep(10 * _POLL)
+        return self.files.saved
+
+    def _entered(self) -> Database:
+        """Open the database, after a look at its files."""
+        self.files.enter(admit)
+        try:
+            with translated():
+                database = self._open()
+            self.files.opened()
+            registry.close_at_exit(os.getpid())
+        except BaseException:
+            self.files.leave()
+            raise
+        return database
 
     def _open(self) -> Database:
         connection = sqlite3.connect(
@@ -103,10 +156,10 @@ class Connection:
         if damaged := damage():
             raise StoreUnavailable(f"this process is damaged: {damaged}")
         with self._lock, translated():
-            connection = self.database.conn
             waiting = self._patience if patience is None else patience
             end = time.monotonic() + waiting
             with self._turn.taken(waiting):
+                connection = self.database.conn
                 try:
                     _until_free(lambda: connection.execute("BEGIN IMMEDIATE"), end - time.monotonic())
                     yield connection
@@ -152,9 +205,31 @@ class Connection:
         with self._lock:
             descriptors_change()
             if self._database is not None:
-                self._database.close()
+                self._part(self._database)
             self._database = None
             self._turn.close()
+
+    def _part(self, database: Database) -> None:
+        """Close the database, unless closing it would write into files that are not those that were opened.
+
+        SQLite brings the log into the database when the last connection closes. It sees by itself that the database
+        was moved, but neither another log nor other content; then the connection stays open until the process ends.
+        """
+        if self.files.changed() and self.files.in_place:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(database.conn))
+            return
+        database.close()
+        self.files.leave()
+
+    def end(self, seconds: float) -> None:
+        """Close the connection for good, in a turn; one that a thread uses for longer than so many seconds stays."""
+        self._ended = True
+        if self._lock.acquire(timeout=seconds):
+            try:
+                with suppress(StoreUnavailable, sqlite3.Error), self._turn.taken(seconds):
+                    self.close()
+            finally:
+                self._lock.release()
 
     def hold(self) -> None:
         """Close the connection and let nobody open it again until `let_go`."""
@@ -164,44 +239,6 @@ class Connection:
     def let_go(self) -> None:
         """End what `hold` began."""
         self._lock.release()
-
-
-_connections: "WeakSet[Connection]" = WeakSet()
-_held: list[Connection] = []
-_forking = threading.Lock()
-
-
-@cache
-def _watch_forks() -> None:
-    """See to it that no connection is open while this process forks.
-
-    The connection that a child inherits cannot be used, nor even closed, and spoils the child's own connections to
-    the same file: they would rely on locks that only the parent holds, and when the parent closes, the WAL is deleted
-    under the child, whose later commits are gone. https://sqlite.org/howtocorrupt.html (2.6)
-    """
-    os.register_at_fork(before=_hold_all, after_in_parent=_let_go_all, after_in_child=_let_go_all)
-
-
-def _hold_all() -> None:
-    _forking.acquire()
-    _held.extend(sorted(_connections, key=lambda connection: connection.inner))  # as they are taken elsewhere
-    for connection in _held:
-        connection.hold()
-
-
-def _let_go_all() -> None:
-    for connection in _held:
-        connection.let_go()
-    _held.clear()
-    _forking.release()
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _until_free(action: Callable[[], T], patience: float) -> T:

@@ -1,12 +1,16 @@
 """Looks at a database without changing it: SQLite itself, damage, and what waits in it. For the doctor."""
 
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from inbox.elapsed import Passed
+from inbox.errors import StoreUnusable
 from inbox.store.sqlite.connection import translated
 from inbox.store.sqlite.elapsed import passed
 
@@ -35,6 +39,10 @@ _FORWARDED = """
 SELECT count(*) FROM (SELECT headers FROM bodies ORDER BY event_id DESC LIMIT 50)
 WHERE headers LIKE '%"x-forwarded-for"%'
 """
+
+
+# Virtual tables have their content in others.
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def examine(path: Path, *, now: float, steady: float, seconds: float = 5.0) -> E
     Raises StoreUnavailable and StoreUnusable.
     """
     with translated():
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = _reading(path)
         try:
             damage, checked = _check(connection, seconds)
             return Examined(
@@ -105,20 +113,72 @@ def examine(path: Path, *, now: float, steady: float, seconds: float = 5.0) -> E
             connection.close()
 
 
-def _check(connection: sqlite3.Connection, seconds: float) -> tuple[list[str], bool]:
-    """Return what is damaged, and whether there was time to look everywhere."""
+def look_for_damage(path: Path, seconds: float) -> bool:
+    """Tell whether there was time to look for damage everywhere. Raises StoreUnusable if there is any.
+
+    Writes nothing. Raises StoreUnavailable.
+    """
+    with translated(), closing(_reading(path)) as connection:
+        damage, checked = _check(connection, seconds)
+    if damage:
+        raise damaged(path, damage)
+    return checked
+
+
+def inspect(path: Path, seconds: float) -> Iterator[tuple[str, float, bool]]:
+    """Yield each table, how many seconds a look for damage in it took, and whether there was time to end it.
+
+    Each has so many seconds, and a snapshot of its own: SQLite cannot empty its log while somebody looks. Raises
+    StoreUnusable if there is damage, and StoreUnavailable.
+    """
+    with translated(), closing(_reading(path)) as connection:
+        names = [row[0] for row in connection.execute(_TABLES)]
+    for name in names:
+        began = time.monotonic()
+        with translated(), closing(_reading(path)) as connection:
+            damage, checked = _check(connection, seconds, name)
+        if damage:
+            raise damaged(path, damage)
+        yield name, time.monotonic() - began, checked
+
+
+def damaged(path: Path, damage: Sequence[str]) -> StoreUnusable:
+    """Return the error that says what is wrong with a database, and what to do."""
+    found = "; ".join(" ".join(each.split()) for each in damage[:3])
+    return StoreUnusable(
+        f"the database is damaged, or not an inbox: {path} ({found}): stop everything, move it away with its -wal, and "
+        "put a copy back with `inbox restore COPY`"
+    )
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+
+
+def _check(connection: sqlite3.Connection, seconds: float, table: str = "") -> tuple[list[str], bool]:
+    """Return what is damaged, in one table or all, and whether there was time to look everywhere."""
+    if seconds <= 0:
+        return [], False
     end = time.monotonic() + seconds
-    connection.set_progress_handler(lambda: time.monotonic() > end, 1000)
+    connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+    timer = threading.Timer(seconds, connection.interrupt)  # older versions of SQLite do not ask in the midst of it
+    timer.start()
     try:
-        found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(10)")]
+        found = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({_quoted(table) or 10})")]
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code not in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_CORRUPT):
             raise
         return ([str(error)], True) if code == sqlite3.SQLITE_CORRUPT else ([], False)
     finally:
+        timer.cancel()
+        timer.join()
         connection.set_progress_handler(None, 0)
     return ([] if found == ["ok"] else found), True
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if name else ""
 
 
 def _contents(connection: sqlite3.Connection, now: float, steady: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inbox.errors import InTheWay, StoreUnavailable
+from inbox.store.sqlite.owner import give_to_owner
 
 
 class Presence:
@@ -41,13 +42,6 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-def give_to_owner(file: int, database: Path) -> None:
-    """Let whoever owns the database, or its folder if there is none yet, have a file that a command made as root."""
-    if os.geteuid() == 0:
-        owner = (database if database.exists() else database.parent).stat()
-        os.fchown(file, owner.st_uid, owner.st_gid)
 
 
 def _opened(path: Path) -> int:

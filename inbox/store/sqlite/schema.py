@@ -21,6 +21,7 @@ users, logins, tokens, cookie_secret: see `access`
 counts, processes: see `counts`; kinds, spans: see `listing`; alarms, alarm_changes, notices: see `alarms`
 failed_modules, last_failures: see `handlers`; elapsed, elapsed_marks: see `elapsed`
 search_blocks, search_owner: see `search`
+identity    which database this is; see `mark`
 """
 
 from sqlite_utils import Database
@@ -36,17 +37,16 @@ from inbox.store.sqlite import (
     first,
     handlers,
     holds,
+    identity,
     listing,
     matches,
     sealed,
     search,
 )
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.mark import APPLICATION_ID
 
 migrations = Migrations("inbox")
-
-APPLICATION_ID = 0x77686978
-"""Marks the file as ours ("whix"), https://sqlite.org/pragma.html#pragma_application_id."""
 
 KNOWN = (
     "0001_first",
@@ -66,6 +66,7 @@ KNOWN = (
     "0016_holds",
     "0017_elapsed",
     "0018_held_networks",
+    "0019_identity",
 )
 
 
@@ -197,6 +198,13 @@ def _elapsed(database: Database) -> None:
 def _held_networks(database: Database) -> None:
     """Let addresses share the place for held requests."""
     for statement in sealed.HELD_NETWORKS.split(";"):
+        database.conn.execute(statement)
+
+
+@migrations(name="0019_identity")
+def _identity(database: Database) -> None:
+    """Give the database an id, by which its marker knows it."""
+    for statement in identity.TABLES:
         database.conn.execute(statement)
 
 

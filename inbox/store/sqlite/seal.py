@@ -27,6 +27,7 @@ from inbox.errors import (
 from inbox.models import Request, Secret, iso
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.keys import WHERE, Damaged, KeyFile
+from inbox.store.sqlite.placing import BESIDE, named_when_done, refuse_to_overwrite
 from inbox.store.sqlite.sealed import (
     HIDDEN,
     MARK,
@@ -210,13 +211,11 @@ class Sealer:
         """Write a copy of the file of data keys, and return how many it has. Raises InTheWay and ConfigError."""
         if self.keys is None:
             raise ConfigError(WHERE, "missing: there is no file of data keys")
-        if target.exists():
-            if not force:
-                raise InTheWay(f"{target} exists: choose another name, or use --force")
-            if target.samefile(self.keys.path):
-                raise InTheWay(f"{target} is the file of data keys itself")
-            target.unlink()
-        self.keys.copy(target)
+        if target.exists() and target.samefile(self.keys.path):
+            raise InTheWay(f"{target} is the file of data keys itself")
+        refuse_to_overwrite(target, *(BESIDE if force else ("", *BESIDE)), hint="choose another name, or use --force")
+        with named_when_done(target, replace=force) as made:
+            self.keys.copy(made)
         return sum(self.keys.masters().values()) - 1
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from inbox.errors import StoreUnavailable
+from inbox.store.sqlite.owner import give_to_owner
 
 _POLL = 0.0005
 """Seconds between two tries; the lock is asked for without waiting, because waiting for it could not be ended."""
@@ -26,25 +27,37 @@ class Turn:
     def __init__(self, path: Path) -> None:
         self._database = path
         self._path = path.with_name(f"{path.name}-lock")
+        self._name = str(self._path)
         self._file: FileIO | None = None
+        self._held = False
 
     @contextmanager
     def taken(self, patience: float) -> Iterator[None]:
-        """Hold the lock in the block. Raises StoreUnavailable if others have it for `patience` seconds."""
+        """Hold the lock in the block. Raises StoreUnavailable if others have it for `patience` seconds.
+
+        Who holds it already holds it on.
+        """
+        if self._held:
+            yield
+            return
         deadline = time.monotonic() + patience
         while not self._try():
             if time.monotonic() >= deadline:
                 raise StoreUnavailable(f"other processes have been writing for {patience:g} s")
             time.sleep(_POLL)
+        self._held = True
         try:
             yield
         finally:
+            self._held = False
             if self._file is not None:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file, which also lets go of the lock."""
         if self._file is not None:
+            if self._held:  # a duplicate of the file, as in a process that was forked, would keep the lock
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
 
@@ -58,16 +71,21 @@ class Turn:
             return False
         except OSError as error:
             raise StoreUnavailable(f"{self._path} cannot be locked: {error.strerror}") from error
-        return True
+        return self._in_place()
+
+    def _in_place(self) -> bool:
+        """Tell whether the file that was locked is the one at the path: others lock that one."""
+        assert self._file is not None
+        try:
+            if os.fstat(self._file.fileno()).st_ino == os.stat(self._name).st_ino:  # noqa: PTH116 – as in `files`
+                return True
+        except OSError:
+            pass
+        self.close()
+        return False
 
     def _opened(self) -> FileIO:
         if self._file is None:
             self._file = FileIO(self._path, "a")
-            self._give_to_owner(self._file)
+            give_to_owner(self._file.fileno(), self._database)
         return self._file
-
-    def _give_to_owner(self, file: FileIO) -> None:
-        """Let the database's owner have the file that a command made as root, as SQLite does with the WAL."""
-        if os.geteuid() == 0 and self._database.exists():
-            owner = self._database.stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)

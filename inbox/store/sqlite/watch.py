@@ -6,12 +6,13 @@ Reads never scan events or deliveries: backlog and oldest item come from indexes
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inbox.errors import StoreUnavailable
-from inbox.store.sqlite import counts, elapsed
+from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.store.sqlite import counts, elapsed, examine
 from inbox.store.sqlite.connection import Connection
+from inbox.store.sqlite.identity import advance
 from inbox.store.watch import Alive, Looked, Roles
 from inbox.timings import Counts
 
@@ -62,11 +63,12 @@ _OLDEST = ("oldest_unrouted", "oldest_due", "oldest_abandoned")
 
 
 class SqliteWatch:
-    """See `inbox.store.watch.Watch`."""
+    """See `inbox.store.watch.Watch`. A receiver's sign of life begins a generation, which has to be `durable`."""
 
-    def __init__(self, path: Path, connection: Connection) -> None:
+    def __init__(self, path: Path, connection: Connection, durable: Connection) -> None:
         self._path = path
         self._connection = connection
+        self._durable = durable
 
     def add(self, added: Counts, at: float) -> None:
         """See Watch."""
@@ -77,6 +79,8 @@ class SqliteWatch:
         """See Watch."""
         with self._connection.write() as connection:
             connection.execute(_BEAT, {"role": role, "at": at, "steady": steady, "gap": GAP})
+        if role == "receiver":
+            advance(self._durable)
 
     def roll(self, at: float) -> bool:
         """See Watch."""
@@ -129,6 +133,14 @@ class SqliteWatch:
             passed=passed,
         )
 
+    def inspect(self, seconds: float) -> Iterator[tuple[str, float, bool]]:
+        """See Watch."""
+        try:
+            yield from examine.inspect(self._path, seconds)
+        except StoreUnusable as error:
+            self._connection.files.damage = str(error)
+            raise
+
     def turn(self, steady: float, every: float) -> bool:
         """See Watch."""
         with self._connection.write() as connection:
@@ -138,6 +150,7 @@ class SqliteWatch:
     def close(self) -> None:
         """See Watch."""
         self._connection.close()
+        self._durable.close()
 
     def _sizes(self, page_count: int, freelist_count: int, page_size: int) -> dict[str, int]:
         log = self._path.with_name(f"{self._path.name}-wal")
