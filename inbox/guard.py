@@ -77,7 +77,7 @@ class Guard:
                 yield
         finally:
             if os.getpid() != process:
-                _end_copy(sys.exc_info()[1])
+                end_copy(sys.exc_info()[1])
             self.let_go(delivery_id, token)
 
     def hold(self, delivery_id: int, token: str) -> None:
@@ -114,7 +114,7 @@ class Guard:
             yield
         finally:
             if os.getpid() != process:
-                _end_copy(sys.exc_info()[1])
+                end_copy(sys.exc_info()[1])
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # a signal that is on its way may still raise here
             finally:
@@ -188,7 +188,7 @@ class Guard:
             log.warning("heartbeat.lease_lost", delivery=delivery_id)
 
 
-def _end_copy(error: BaseException | None) -> NoReturn:
+def end_copy(error: BaseException | None) -> NoReturn:
     """End a process that a handler has forked: it must not go on as a second worker.
 
     As Python does, but nothing that belongs to the worker is closed or flushed.

@@ -5,9 +5,7 @@ So one message is enough, however much there is to do. The queue's file is not f
 `inbox.queue_storage`.
 """
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -69,8 +67,7 @@ class Queue:
 
     def settle(self) -> None:
         """Open and close the file after all processes have ended, so that no log stays."""
-        with suppress(sqlite3.Error):
-            self.size()
+        self.problem()
         self.close()
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ Such objects may hang, or raise, whenever they are touched: all of this runs ins
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncContextDecorator, ContextDecorator
@@ -16,7 +18,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from inbox.errors import Discard, Retry, seconds
-from inbox.guard import HandlerTimeout
+from inbox.guard import HandlerTimeout, end_copy
 from inbox.models import Event
 from inbox.tracebacks import LONGEST, described
 
@@ -49,7 +51,7 @@ def ended(function: Callable[[Event], Any], event: Callable[[], Event]) -> End:
     """Run a handler and return how that ended; result, exception and frames are released before it returns."""
     try:
         try:
-            return End("succeeded", as_json(run(function, event())))
+            return End("succeeded", as_json(_run_here(function, event())))
         except Discard as error:
             return End("discarded", _reason(error))
         except Retry as error:
@@ -60,6 +62,16 @@ def ended(function: Callable[[Event], Any], event: Callable[[], Event]) -> End:
         return INTERRUPTED
     except BaseException as error:  # also SystemExit: a handler that tries to leave must not take the worker along
         return End("error", described(error))
+
+
+def _run_here(function: Callable[[Event], Any], event: Event) -> Any:
+    """Call a handler; a copy of this process that it forks ends here, as if the handler were all of it."""
+    process = os.getpid()
+    try:
+        return run(function, event)
+    finally:
+        if os.getpid() != process:
+            end_copy(sys.exc_info()[1])
 
 
 def run(function: Callable[[Event], Any], event: Event) -> Any:

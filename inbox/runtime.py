@@ -97,7 +97,7 @@ class Runtime(Stores):
         folder = self.settings.path(self.settings.inbox.handlers)
         if not snapshot.is_folder(folder):
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} is not a folder")
-        if not os.access(folder, os.R_OK | os.X_OK):
+        if snapshot.in_use() is None and not os.access(folder, os.R_OK | os.X_OK):
             raise ConfigError("inbox.toml: inbox.handlers", f"{folder} cannot be read: permission denied")
         return folder
 

@@ -2,6 +2,8 @@
 
 import click
 
+from inbox import preflight
+from inbox.errors import ConfigError, StoreError
 from inbox.notice import Notice
 from inbox.runtime import Runtime
 from inbox.snapshot import when
@@ -14,6 +16,11 @@ def opened() -> Runtime:
     return runtime
 
 
-def goes_on(told: Notice) -> str:
-    """Return what a running inbox does while the files on disk would not start."""
-    return f"what runs goes on with what it read at {when(told.at)}, but `inbox run` would not start any more"
+def goes_on(told: Notice, runtime: Runtime) -> str:
+    """Return what a running inbox does while it does not take over the files on disk, which `runtime` is made of."""
+    text = f"what runs goes on with what it read at {when(told.at)}"
+    try:
+        preflight.check_settings(runtime, starting=True)
+    except (ConfigError, StoreError):
+        return f"{text}, but `inbox run` would not start any more"
+    return text

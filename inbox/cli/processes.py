@@ -79,12 +79,13 @@ def _take(before: Settings) -> tuple[snapshot.Snapshot, str]:
 @click.command("reload")
 def reload_() -> None:
     """Have `inbox run` take over settings, secrets, schemas and handlers; exit 1 if something is wrong with them."""
-    path = place(load(locate(os.environ)).database)
+    settings = load(locate(os.environ))
+    path = place(settings.database)
     problem = reload(path)
     if problem:
         click.echo(f"inbox: not reloaded, what was read before stays in use: {problem}", err=True)
         if (told := notice(path)) is not None and told.stale:
-            click.echo(f"inbox: {goes_on(told)}", err=True)
+            click.echo(f"inbox: {goes_on(told, Runtime(settings))}", err=True)
         raise click.exceptions.Exit(1)
     click.echo("Nothing is wrong: receiver and worker take it over.")
 

@@ -91,7 +91,7 @@ def check() -> None:
         click.echo(f"inbox: {problem}", err=True)
     running = None if snapshot.in_use() else notice(place(runtime.settings.database))
     if problems and running is not None:
-        click.echo(f"inbox: {goes_on(running)}", err=True)
+        click.echo(f"inbox: {goes_on(running, runtime)}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
     if pipe := pipe_at(runtime.settings.path(runtime.settings.inbox.queue)).problem():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ class Place:
         """End processes with kill -9, and write that down."""
         for pid in pids:
             self.witness.disturbed("kill", pid)
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended with its parent, which was killed before it
+                os.kill(pid, signal.SIGKILL)
 
     def prove(self, patience: float = 10.0) -> None:
         """Let all work come to its end, stop everything, and have the checker find that the promise was kept.

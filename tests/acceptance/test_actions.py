@@ -83,7 +83,7 @@ def test_a_replay_outlives_the_death_of_its_worker(place: Place, desk: Runtime) 
     """
     deliver(place, 0, MANY)
     place.only_handler("own", COUNT + LATER)
-    _kill_worker(place)
+    place.inbox("reload")
     eventually(lambda: query(place, "SELECT 1 FROM handlers WHERE name = 'own.last'"), "the new handlers are loaded")
     all_of_it = {"wanted": Filter(source="open"), "handler": "own.late", "rate": 150.0}
     assert 1 == actions.begin(desk, "replay", who="ann", why="killed", **all_of_it)  # type: ignore[arg-type]

@@ -73,6 +73,8 @@ def test_modules_that_break_stop_nothing_but_themselves(place: Place) -> None:
     done = place.inbox("check", ok=False)
     problems = [line for line in done.stderr.splitlines() if line.startswith("inbox: ")]
     assert (1, "") == (done.returncode, done.stdout)
+    assert "inbox: what runs goes on with" in problems.pop()
+    assert "would not start" not in done.stderr
     assert sorted([*(f"inbox: handlers: {name} does not" for name in BROKEN), "inbox: .env: 'ODD' has a"]) == sorted(
         " ".join(line.split()[:5]) for line in problems
     )
@@ -99,7 +101,8 @@ def _refuses_what_exits(place: Place) -> None:
     assert "handlers: exits does not import: its import ended the process, with exit code 0" in done.stderr
     number = send(place, "2")
     eventually(lambda: own(place, number)["status"] == "succeeded", "the worker goes on with what it has")
-    assert (workers, 200) == (place.children("worker"), ready(place)[0])
+    status, answer = ready(place)
+    assert (workers, 503, ["files"]) == (place.children("worker"), status, answer["failing"])
 
 
 ENDS = """

@@ -28,8 +28,8 @@ def test_a_child_whose_supervisor_died_before_it_was_up_ends(command: str, place
 
 def test_what_a_handler_starts_does_not_know_the_supervisor(place: Place, tmp_path: Path) -> None:
     """The variable is for the worker alone: a command that a handler starts has another parent."""
-    code = f"import os; from inbox import handles; open('seen', 'w').write(str('{PARENT}' in os.environ))"
-    place.only_handler("own", f"{code}\n@handles('*')\ndef own(event): pass\n")
+    code = f"import os; from inbox import handles; SEEN = str('{PARENT}' in os.environ)"
+    place.only_handler("own", f"{code}\n@handles('*')\ndef own(event): open('seen', 'w').write(SEEN)\n")
     place.configure()
     place.start()
     place.until_status(place.send("roomz")[0]["answer"]["id"], "succeeded")

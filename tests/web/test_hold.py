@@ -235,7 +235,7 @@ def test_flood_of_requests_fills_fixed_places(inbox: Inbox, source: str, count: 
     assert (0, True) == (found.pop("events"), found.pop("refusals") <= REFUSALS_PER_SOURCE)
     assert limit * 0.99 <= found.pop("held") <= limit  # the last places are for addresses that have none
     assert (1, 1) == (found.pop("counts"), found.pop("search_owner"))
-    assert (1, 1) == (found.pop("elapsed"), found.pop("elapsed_marks"))
+    assert (1, 1, 1) == (found.pop("elapsed"), found.pop("elapsed_marks"), found.pop("identity"))
     assert set() == {table for table, number in found.items() if number}, "strangers fill nothing else"
     limit_bytes = REFUSAL_BYTES_PER_SOURCE + (inbox.runtime.sources[source].hold_bytes if limit else 0)
     assert size(tmp_path) < 2 * limit_bytes + 1_000_000
