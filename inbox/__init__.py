@@ -20,9 +20,9 @@ def _import_structlog_alone() -> None:
 
 _import_structlog_alone()
 
-from inbox.errors import Discard, Retry  # noqa: E402
-from inbox.marks import handles  # noqa: E402
-from inbox.models import Event  # noqa: E402
+from inbox.core.errors import Discard, Retry  # noqa: E402
+from inbox.core.handles import handles  # noqa: E402
+from inbox.core.models import Event  # noqa: E402
 
 __all__ = ["Discard", "Event", "Retry", "handles"]
 __version__ = "0.1.0"

@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from inbox import snapshot
-from inbox.config import Settings, SourceSettings, load, locate
-from inbox.elapsed import Clocks
-from inbox.errors import ConfigError, Malformed, StoreError
-from inbox.models import HandlerSpec, Payload, Request
-from inbox.parts import Once
-from inbox.references import dotenv
+from inbox.core.config import snapshot
+from inbox.core.config.secret_refs import dotenv
+from inbox.core.config.settings import Settings, SourceSettings, load, locate
+from inbox.core.elapsed import Clocks
+from inbox.core.errors import ConfigError, Malformed, StoreError
+from inbox.core.lazy import Once
+from inbox.core.models import HandlerSpec, Payload, Request
+from inbox.receive.queue_notifier import Wakes
 from inbox.store import sqlite
-from inbox.store.base import Inlet
-from inbox.stores import Stores
-from inbox.wakes import Wakes
+from inbox.store.opened import Stores
+from inbox.store.protocols import Inlet
 
 if TYPE_CHECKING:
-    from inbox.actions import Performer
-    from inbox.delivery import Dispatcher, Wake
-    from inbox.handover import Handover, Left, Post
-    from inbox.indexer import Indexer
-    from inbox.ingest import Receiver
-    from inbox.plugins import Registry
-    from inbox.providers.base import Provider
-    from inbox.queue import Queue
-    from inbox.release import Releaser
-    from inbox.replay import Replayer
-    from inbox.retention import Pruner
-    from inbox.validation import Schemas
-    from inbox.watching import Watching
+    from inbox.deliver.dispatcher import Dispatcher, Wake
+    from inbox.deliver.handler_loader import Registry
+    from inbox.deliver.handover import Handover, Left, Post
+    from inbox.deliver.queue import Queue
+    from inbox.operate.monitoring import Watching
+    from inbox.operate.retention import Pruner
+    from inbox.operate.search_indexer import Indexer
+    from inbox.receive.receiver import Receiver
+    from inbox.replay.action_runner import Performer
+    from inbox.replay.planner import Replayer
+    from inbox.replay.release import Releaser
+    from inbox.verify.providers.base import Provider
+    from inbox.verify.schemas import Schemas
 
 log = structlog.get_logger("inbox.runtime")
 
@@ -77,14 +77,14 @@ class Runtime(Stores):
     @Once
     def sources(self) -> Mapping[str, "Provider"]:
         """Return the configured sources by name. Raises ConfigError."""
-        from inbox.providers import build
+        from inbox.verify.providers import build
 
         return {name: build(source) for name, source in self.settings.sources.items()}
 
     @Once
     def schemas(self) -> "Schemas":
         """Return the compiled schemas. Raises ConfigError."""
-        from inbox.validation import Schemas
+        from inbox.verify.schemas import Schemas
 
         folder = self.settings.path(self.settings.inbox.schemas)
         if not snapshot.is_folder(folder):
@@ -120,7 +120,7 @@ class Runtime(Stores):
     @Once
     def pruner(self) -> "Pruner":
         """Return what deletes what may go."""
-        from inbox.retention import Pruner
+        from inbox.operate.retention import Pruner
 
         clocks, passed = {"clock": self.clock, "steady": time.monotonic}, self.watching.timekeeper.certain
         retention = self.settings.retention
@@ -135,7 +135,7 @@ class Runtime(Stores):
     @Once
     def indexer(self) -> "Indexer":
         """Return what indexes the words in events; a worker process starts it."""
-        from inbox.indexer import Indexer
+        from inbox.operate.search_indexer import Indexer
 
         store = sqlite.open_indexing(self.settings.database)
         return Indexer(store, self.settings.search.enabled, clock=self.clock, steady=self.steady)
@@ -143,7 +143,7 @@ class Runtime(Stores):
     @Once
     def watching(self) -> "Watching":
         """Return those who look after the inbox."""
-        from inbox.watching import Watching
+        from inbox.operate.monitoring import Watching
 
         sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
         sealer, queue = (lambda: self.sealer), (lambda: self.queue.problem())
@@ -153,7 +153,7 @@ class Runtime(Stores):
     @Once
     def queue(self) -> "Queue":
         """Return the queue; its jobs are this runtime's dispatcher."""
-        from inbox.queue import Queue
+        from inbox.deliver.queue import Queue
 
         queue = Queue(self.settings.path(self.settings.inbox.queue), lambda: self.dispatcher)
         queue.every_minute("prune", lambda: self.prune())
@@ -162,7 +162,7 @@ class Runtime(Stores):
     @Once
     def receiver(self) -> "Receiver":
         """Return what the endpoint hands requests to."""
-        from inbox.ingest import Receiver
+        from inbox.receive.receiver import Receiver
 
         _ = self.presence
         timekeeper = self.watching.timekeeper.begun()
@@ -176,7 +176,7 @@ class Runtime(Stores):
     @Once
     def unusable(self) -> Mapping[str, str]:
         """Return the modules of handlers that end or hang the process that imports them, and what they did."""
-        from inbox.trial import trial
+        from inbox.deliver.import_check import trial
 
         _ = self.unset
         return trial(self.handlers_folder)
@@ -196,7 +196,7 @@ class Runtime(Stores):
     @Once
     def registry(self) -> "Registry":
         """Return the handlers, imported, but for those that must not be. The receiver never asks for this."""
-        from inbox.plugins import load as load_handlers
+        from inbox.deliver.handler_loader import load as load_handlers
 
         _ = self.unset
         return load_handlers(self.handlers_folder, self.unusable)
@@ -246,8 +246,8 @@ class Runtime(Stores):
 
     def settle(self, left: "Left") -> None:
         """Record what a worker process left that ended by itself. Raises StoreError."""
-        from inbox.delivery import report
-        from inbox.handover import settle
+        from inbox.deliver.dispatcher import report
+        from inbox.deliver.handover import settle
 
         with closing(sqlite.open_work(self.settings.database, sealer=self.sealer)) as work:
             settle(left, work, self.clock(), report)
@@ -255,10 +255,10 @@ class Runtime(Stores):
 
     def make_dispatcher(self, wake: "Wake") -> "Dispatcher":
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
-        import inbox.ingest  # noqa: F401 – for `read`: the first delivery is not to wait for it
-        from inbox.attempt import Runner
-        from inbox.delivery import Dispatcher
-        from inbox.guard import Guard
+        import inbox.receive.receiver  # noqa: F401 – for `read`: the first delivery is not to wait for it
+        from inbox.deliver.dispatcher import Dispatcher
+        from inbox.deliver.runner import Runner
+        from inbox.deliver.watchdog import Guard
 
         worker = self.settings.worker
         work = sqlite.open_work(self.settings.database, sealer=self.sealer)
@@ -292,28 +292,28 @@ class Runtime(Stores):
     @Once
     def replayer(self) -> "Replayer":
         """Return what finds out how old events are replayed."""
-        from inbox.replay import Replayer
+        from inbox.replay.planner import Replayer
 
         return Replayer(self.archive, self.sources, self.schemas, self.known_handlers)
 
     @Once
     def performer(self) -> "Performer":
         """Return what does recorded actions. The receiver never asks for this: it records them."""
-        from inbox.actions import Performer
+        from inbox.replay.action_runner import Performer
 
         return Performer(self.acting, self.archive, lambda: self.replayer, clock=self.clock, steady=self.steady)
 
     @Once
     def releaser(self) -> "Releaser":
         """Return what verifies held requests again."""
-        from inbox.release import Releaser
+        from inbox.replay.release import Releaser
 
         return Releaser(self.receiver, self.archive)
 
     def read(self, source: str, request: Request) -> Payload:
         """Return the payload of a stored request, also of a source that is no longer configured. Raises Malformed."""
-        from inbox.ingest import payload_of
-        from inbox.providers import build
+        from inbox.receive.receiver import payload_of
+        from inbox.verify.providers import build
 
         return payload_of(self.sources.get(source) or build(SourceSettings(source, "unsigned", (), {})), request)
 

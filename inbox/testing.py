@@ -18,19 +18,19 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from inbox.cli.send import signed
-from inbox.config import InboxSettings, Settings, SourceSettings
-from inbox.delivery import Dispatcher
-from inbox.desk import actions
-from inbox.elapsed import Clocks
-from inbox.identity import content_digest
-from inbox.ingest import Answer, payload_of, redact_headers
-from inbox.models import Event, Payload, Request, Secret, utc
-from inbox.providers import PROVIDERS, build
-from inbox.providers.base import Provider, encode
-from inbox.replay import Replayed
+from inbox.core.config.settings import InboxSettings, Settings, SourceSettings
+from inbox.core.elapsed import Clocks
+from inbox.core.models import Event, Payload, Request, Secret, utc
+from inbox.deliver.dispatcher import Dispatcher
+from inbox.receive.receiver import Answer, payload_of, redact_headers
+from inbox.replay.planner import Replayed
 from inbox.runtime import Runtime
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
 from inbox.store.sqlite import open_archive
+from inbox.ui.services import actions
+from inbox.verify.event_key import content_digest
+from inbox.verify.providers import PROVIDERS, build
+from inbox.verify.providers.base import Provider, encode
 
 NOW = 1_767_225_600.0
 """Where the clock stands: 2026-01-01T00:00:00Z."""

@@ -9,15 +9,15 @@ import structlog
 from structlog.testing import LogCapture
 
 from inbox.testing import Inbox
-from tests.acceptance.place import Place
+from tests.support.place import Place
 
 PROJECT = Path(__file__).parent.parent
 
 LONG = tuple(
     f"tests/{name}"
     for name in (
-        "torture/", "acceptance/", "pages/", "flaws/", "power/", "deploy/", "test_docs.py", "web/test_hold.py",
-        "test_worker.py", "test_architecture.py",
+        "tools/torture/", "acceptance/", "ui/test_", "flaws/", "power/", "tools/deploy/", "test_docs.py",
+        "receive/test_hold.py", "process/test_worker.py", "test_architecture.py",
     )
 )  # fmt: skip
 """Where a file takes long, mostly for real processes: they begin first, so that none is left for the end."""

@@ -9,29 +9,34 @@ from pathlib import Path
 import pytest
 
 import inbox
-from inbox.providers import PROVIDERS
+from inbox.verify.providers import PROVIDERS
 from tests.conftest import PROJECT
 
 OURS = sorted((PROJECT / "inbox").rglob("*.py"))
 HANDLERS = sorted((PROJECT / "handlers").glob("*.py"))
 
 OWNERS = {
-    "flask": ["inbox/web/", "inbox/pages/"],
-    "werkzeug": ["inbox/web/", "inbox/pages/"],
-    "granian": ["inbox/server.py"],
-    "huey": ["inbox/queue.py", "inbox/queue_storage.py", "inbox/worker.py"],
-    "sqlite3": ["inbox/store/sqlite/", "inbox/queue_storage.py", "inbox/queue_file.py", "inbox/torture/evidence.py"],
-    "sqlite_utils": ["inbox/store/sqlite/"],
-    "jsonschema": ["inbox/validation/"],
-    "jsonschema_rs": ["inbox/validation/"],
-    "referencing": ["inbox/validation/"],
-    "cryptography": ["inbox/verifiers/", "inbox/store/sqlite/cipher.py", "inbox/passwords.py"],
-    "hmac": ["inbox/verifiers/"],
-    "jinja2": ["inbox/deploy/", "inbox/pages/"],
+    "flask": ["inbox/receive/", "inbox/ui/"],
+    "werkzeug": ["inbox/receive/", "inbox/ui/"],
+    "granian": ["inbox/process/receiver.py"],
+    "huey": ["inbox/deliver/queue.py", "inbox/deliver/queue_storage.py", "inbox/process/worker.py"],
+    "sqlite3": [
+        "inbox/store/",
+        "inbox/deliver/queue_storage.py",
+        "inbox/deliver/queue_file.py",
+        "inbox/tools/torture/evidence.py",
+    ],
+    "sqlite_utils": ["inbox/store/"],
+    "jsonschema": ["inbox/verify/schemas/"],
+    "jsonschema_rs": ["inbox/verify/schemas/"],
+    "referencing": ["inbox/verify/schemas/"],
+    "cryptography": ["inbox/verify/schemes/", "inbox/store/sealing/cipher.py", "inbox/ui/services/passwords.py"],
+    "hmac": ["inbox/verify/schemes/"],
+    "jinja2": ["inbox/tools/deploy/", "inbox/ui/"],
     "click": ["inbox/cli/"],
     "rich": ["inbox/cli/"],
-    "dotenv": ["inbox/references.py"],
-    "prometheus_client": ["inbox/metrics.py"],
+    "dotenv": ["inbox/core/config/secret_refs.py"],
+    "prometheus_client": ["inbox/operate/metrics.py"],
 }
 """The files that may import a library; sqlite3 in the queue is for the type of huey's connection, in the torture to
 check a store without its own code."""
@@ -93,12 +98,17 @@ def test_secrets_are_compared_in_one_place() -> None:
     """`hmac.compare_digest` is called by one function, and `reveal` only by what verifies or logs in."""
     comparing = [name(path) for path in OURS if "compare_digest" in path.read_text()]
     revealing = [name(path) for path in OURS if ".reveal()" in path.read_text()]
-    assert ["inbox/verifiers/base.py"] == comparing
+    assert ["inbox/verify/schemes/base.py"] == comparing
     assert [] == [
         path
         for path in revealing
         if not path.startswith(
-            ("inbox/verifiers/", "inbox/providers/", "inbox/alarms/ways.py", "inbox/store/sqlite/cipher.py")
+            (
+                "inbox/verify/schemes/",
+                "inbox/verify/providers/",
+                "inbox/operate/alarms/channels.py",
+                "inbox/store/sealing/cipher.py",
+            )
         )
     ]
 
@@ -123,7 +133,7 @@ def test_no_secret_is_compared_byte_by_byte() -> None:
 
     `_is_clean` looks for secrets in what was redacted, after the request was believed.
     """
-    folders = ("inbox/verifiers/", "inbox/providers/")
+    folders = ("inbox/verify/schemes/", "inbox/verify/providers/")
     found = [
         f"{name(path)}:{node.lineno}"
         for path in OURS
@@ -144,7 +154,7 @@ def test_no_secret_is_compared_byte_by_byte() -> None:
 
 def test_only_the_wiring_asks_the_clock() -> None:
     """Time is a parameter: `time.time` and `now` stand where processes and commands are wired, and in the log."""
-    allowed = ("inbox/runtime.py", "inbox/cli/", "inbox/store/sqlite/inlet.py", "inbox/log.py")
+    allowed = ("inbox/runtime.py", "inbox/cli/", "inbox/store/sql/events.py", "inbox/core/log.py")
     asking = [
         name(path)
         for path in OURS
@@ -154,6 +164,13 @@ def test_only_the_wiring_asks_the_clock() -> None:
         and not name(path).startswith(allowed)
     ]  # fmt: skip
     assert [] == asking
+
+
+def test_a_newcomer_takes_in_the_rooms() -> None:
+    """At most 14 entries at the top of `inbox/`."""
+    tracked = tool("git", "ls-files", "inbox").stdout.splitlines()
+    top = {path.split("/")[1] for path in tracked} - {"README.md", "py.typed", "__init__.py", "__main__.py"}
+    assert len(top) <= 14
 
 
 def test_files_are_small() -> None:
@@ -193,7 +210,8 @@ print(os.listdir("."), threading.active_count())
 
 def test_the_receiver_never_imports_handler_code() -> None:
     """Loading the WSGI application imports no module of the handlers folder."""
-    code = "import sys, inbox.server, inbox.web; print([m for m in sys.modules if m.startswith('inbox_handlers')])"
+    loaded = "[m for m in sys.modules if m.startswith('inbox_handlers')]"
+    code = f"import sys, inbox.process.receiver, inbox.receive.endpoint; print({loaded})"
     assert "[]\n" == tool(sys.executable, "-c", code).stdout
 
 
@@ -222,7 +240,7 @@ def test_app_is_short() -> None:
 
 def test_every_provider_has_tests_that_inherit_the_checklist() -> None:
     """A new sender comes with the shared checks."""
-    folder = PROJECT / "tests" / "providers"
+    folder = PROJECT / "tests" / "verify" / "providers"
     checked = "".join(path.read_text() for path in folder.glob("test_*.py") if "Checklist)" in path.read_text())
     missing = [
         cls.name

@@ -14,18 +14,24 @@ from textwrap import dedent
 import click
 import pytest
 
-from inbox.alarm_settings import AlarmSettings
 from inbox.cli import main
-from inbox.config import AdminSettings, InboxSettings, SearchSettings, ServerSettings, WorkerSettings
-from inbox.pages.document import document
-from inbox.providers import PROVIDERS
-from inbox.providers.base import Provider
-from inbox.retention_settings import RetentionSettings
-from inbox.store.base import EVENT_STATUSES
-from inbox.web.statuses import STATUSES
-from tests.acceptance.place import Place, eventually
+from inbox.core.config.alarm_settings import AlarmSettings
+from inbox.core.config.retention_settings import RetentionSettings
+from inbox.core.config.settings import (
+    AdminSettings,
+    InboxSettings,
+    SearchSettings,
+    ServerSettings,
+    WorkerSettings,
+)
+from inbox.receive.statuses import STATUSES
+from inbox.store.protocols import EVENT_STATUSES
+from inbox.ui.api.document import document
+from inbox.verify.providers import PROVIDERS
+from inbox.verify.providers.base import Provider
 from tests.conftest import PROJECT
-from tests.needs import program
+from tests.support.needs import program
+from tests.support.place import Place, eventually
 
 README = (PROJECT / "README.md").read_text()
 TEMPLATE = (PROJECT / "inbox" / "cli" / "template.toml").read_text()

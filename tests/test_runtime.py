@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inbox.config import InboxSettings, Settings
+from inbox.core.config.settings import InboxSettings, Settings
 from inbox.runtime import Runtime
 from inbox.store import sqlite
 

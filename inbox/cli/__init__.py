@@ -13,8 +13,9 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from inbox import __version__, log, streams
-from inbox.errors import InboxError
+from inbox import __version__
+from inbox.core import log, streams
+from inbox.core.errors import InboxError
 
 _MODULES = {
     "init": "setup",
@@ -22,17 +23,17 @@ _MODULES = {
     "doctor": "doctor",
     "alarms": "alarms",
     "clock": "clock",
-    "run": "processes",
-    "reload": "processes",
-    "serve": "processes",
-    "worker": "processes",
-    "pages": "processes",
+    "run": "run",
+    "reload": "run",
+    "serve": "run",
+    "worker": "run",
+    "pages": "run",
     "deploy": "deploy",
-    "sources": "look",
-    "handlers": "look",
-    "events": "look",
-    "show": "look",
-    "refusals": "look",
+    "sources": "show",
+    "handlers": "show",
+    "events": "show",
+    "show": "show",
+    "refusals": "show",
     "held": "release",
     "release": "release",
     "replay": "replay",
@@ -45,14 +46,14 @@ _MODULES = {
     "send": "send",
     "backup": "backup",
     "restore": "backup",
-    "prune": "prune",
-    "compact": "prune",
-    "keep": "prune",
-    "unkeep": "prune",
-    "kept": "prune",
-    "reseal": "seal",
-    "erase": "seal",
-    "erasures": "seal",
+    "prune": "retention",
+    "compact": "retention",
+    "keep": "retention",
+    "unkeep": "retention",
+    "kept": "retention",
+    "reseal": "sealing",
+    "erase": "sealing",
+    "erasures": "sealing",
     "admin": "admin",
     "torture": "torture",
 }

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from inbox.cli.opened import opened
+from inbox.cli.context import opened
+from inbox.cli.output import as_json, dump, instant, table
 from inbox.cli.replay import shown, user
-from inbox.cli.tables import as_json, dump, instant, table
-from inbox.desk import actions as desk
-from inbox.store.acting import PAUSE_KINDS, PauseKind
+from inbox.store.protocols_actions import PAUSE_KINDS, PauseKind
+from inbox.ui.services import actions as desk
 
 COLUMNS = ("id", "kind", "state", "progress", "at", "who", "why", "selection", "handler", "results", "error")
 

@@ -4,9 +4,9 @@ import sys
 
 import click
 
-from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, dump, instant, table
-from inbox.desk import access
+from inbox.cli.context import opened
+from inbox.cli.output import as_json, dump, instant, table
+from inbox.ui.services import accounts
 
 
 @click.group()
@@ -15,7 +15,7 @@ def admin() -> None:
 
 
 @admin.command()
-@click.option("--user", default=access.USER, show_default=True, help="Who logs in with it.")
+@click.option("--user", default=accounts.USER, show_default=True, help="Who logs in with it.")
 def set_password(user: str) -> None:
     """Turn the pages on: set a password, which ends all logins of the user. Without a terminal it comes from stdin."""
     runtime = opened()
@@ -23,7 +23,7 @@ def set_password(user: str) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    access.set_password(runtime, user, password)
+    accounts.set_password(runtime, user, password)
     where = runtime.settings.admin.bind or f"{runtime.settings.server.host}:{runtime.settings.server.port}"
     click.echo(f"{user} can log in at /inbox/ of {where}.")
 
@@ -33,22 +33,22 @@ def set_password(user: str) -> None:
 def remove_user(user: str) -> None:
     """Remove a user and end their logins; without any user the pages are off."""
     runtime = opened()
-    access.remove_user(runtime, user)
-    click.echo(f"{user} cannot log in any more." + ("" if access.is_on(runtime) else " The pages are off."))
+    accounts.remove_user(runtime, user)
+    click.echo(f"{user} cannot log in any more." + ("" if accounts.is_on(runtime) else " The pages are off."))
 
 
 @admin.command()
 @click.argument("name")
 def add_token(name: str) -> None:
     """Make a token for a program that uses the JSON endpoints, and print it: it is not shown again."""
-    click.echo(access.add_token(opened(), name))
+    click.echo(accounts.add_token(opened(), name))
 
 
 @admin.command()
 @click.argument("name")
 def remove_token(name: str) -> None:
     """End a token."""
-    access.remove_token(opened(), name)
+    accounts.remove_token(opened(), name)
     click.echo(f"The token {name} is ended.")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, dump, instant, table
+from inbox.cli.context import opened
+from inbox.cli.output import as_json, dump, instant, table
 
 
 @click.group(invoke_without_command=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from inbox.cli.opened import opened
+from inbox.cli.context import opened
+from inbox.cli.output import console
 from inbox.cli.own_files import refuse_own
 from inbox.cli.replay import user
-from inbox.cli.tables import console
-from inbox.models import iso
+from inbox.core.models import iso
 from inbox.store import sqlite
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
 from inbox.store.sqlite.backup import Contents, Tell
 
 

@@ -2,12 +2,12 @@
 
 import click
 
-from inbox.cli.acting import ASK_FROM, HOLD, carry_out, leave, previewed, wanted_or_ids
-from inbox.cli.filters import filters
-from inbox.cli.opened import opened
+from inbox.cli.bulk import ASK_FROM, HOLD, carry_out, leave, previewed, wanted_or_ids
+from inbox.cli.context import opened
+from inbox.cli.event_filters import filters
 from inbox.cli.replay import user
-from inbox.desk import actions
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
+from inbox.ui.services import actions
 
 AT_ONCE = 50
 """So many events are seen to in one transaction."""

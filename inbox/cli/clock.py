@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from inbox.alarms.silence import ago
-from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, dump, instant
-from inbox.elapsed import SETTLE, Passed
+from inbox.cli.context import opened
+from inbox.cli.output import as_json, dump, instant
+from inbox.core.elapsed import SETTLE, Passed
+from inbox.operate.alarms.silence import ago
 from inbox.runtime import Runtime
 
 

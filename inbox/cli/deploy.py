@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 from click import ParamType
 
-from inbox.cli.opened import opened
-from inbox.deploy import fit, site, unit
-from inbox.deploy.prometheus import rules
+from inbox.cli.context import opened
 from inbox.runtime import Runtime
+from inbox.tools.deploy import compatibility, proxies
+from inbox.tools.deploy import systemd as unit
+from inbox.tools.deploy.prometheus import rules
 
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _PLAIN = re.compile(r"/[A-Za-z0-9._/@+-]*")
@@ -70,7 +71,7 @@ def nginx(
     _both_or_neither(cert, key)
     folder = Path("/etc/letsencrypt/live", domain)
     files = (cert or folder / "fullchain.pem", key or folder / "privkey.pem")
-    click.echo(site.nginx(_site(domain, *files, http_port, https_port, public)), nl=False)
+    click.echo(proxies.nginx(_site(domain, *files, http_port, https_port, public)), nl=False)
 
 
 @deploy.command()
@@ -88,7 +89,7 @@ def caddy(
     """Print a Caddyfile. Caddy gets and renews its certificate by itself, unless one is named."""
     _both_or_neither(cert, key)
     made = _site(domain, cert, key, http_port, https_port, public)
-    click.echo(site.caddy(made, version=_version(caddy_version or _installed_caddy())), nl=False)
+    click.echo(proxies.caddy(made, version=_version(caddy_version or _installed_caddy())), nl=False)
 
 
 @deploy.command()
@@ -99,7 +100,7 @@ def systemd(user: str, socket: bool) -> None:
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user):
         raise click.BadParameter(f"{user!r} is not the name of a user", param_hint="--user")
     runtime = opened()
-    _tell(fit.alone(runtime.settings.server))
+    _tell(compatibility.alone(runtime.settings.server))
     if socket:
         click.echo(unit.socket(runtime.settings), nl=False)
         return
@@ -122,15 +123,15 @@ def prometheus() -> None:
 
 def _site(
     domain: str, cert: Path | None, key: Path | None, http_port: int, https_port: int, public: tuple[str, ...]
-) -> site.Site:
+) -> proxies.Site:
     runtime = opened()
     server = runtime.settings.server
-    _tell(fit.behind_proxy(server, (http_port, https_port)))
-    return site.Site(
+    _tell(compatibility.behind_proxy(server, (http_port, https_port)))
+    return proxies.Site(
         domain=domain,
-        upstream=site.upstream(server),
+        upstream=proxies.upstream(server),
         max_body=_largest(runtime),
-        answer_in=site.answer_in(server),
+        answer_in=proxies.answer_in(server),
         cert=cert,
         key=key,
         http_port=http_port,
@@ -140,7 +141,7 @@ def _site(
 
 
 def _largest(runtime: Runtime) -> int:
-    return max((source.max_body for source in runtime.sources.values()), default=site.LARGEST)
+    return max((source.max_body for source in runtime.sources.values()), default=proxies.LARGEST)
 
 
 def _tell(problems: Iterable[str]) -> None:

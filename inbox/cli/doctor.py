@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from inbox.cli.tables import as_json, dump, safe
-from inbox.config import locate
-from inbox.doctor import diagnose
+from inbox.cli.output import as_json, dump, safe
+from inbox.core.config.settings import locate
+from inbox.tools.doctor import diagnose
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inbox.config import FILE, Settings, locate
-from inbox.errors import InTheWay
+from inbox.core.config.settings import FILE, Settings, locate
+from inbox.core.errors import InTheWay
 
 _ENDINGS = ("", "-wal", "-shm", "-journal", "-lock", "-bell", ".damaged")
 _HIDDEN = ("running", "supervisor", "marker")

@@ -4,10 +4,10 @@ from collections import Counter
 
 import click
 
-from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, dump, instant, table
-from inbox.errors import NotFound
-from inbox.release import Released
+from inbox.cli.context import opened
+from inbox.cli.output import as_json, dump, instant, table
+from inbox.core.errors import NotFound
+from inbox.replay.release import Released
 from inbox.runtime import Runtime
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from inbox.cli.acting import ASK_FROM, HOLD, carry_out, leave, previewed, wanted_or_ids
-from inbox.cli.filters import filters
-from inbox.cli.opened import opened
-from inbox.cli.tables import as_json, dump, instant, safe, table
-from inbox.desk import actions
-from inbox.replay import Replayed
+from inbox.cli.bulk import ASK_FROM, HOLD, carry_out, leave, previewed, wanted_or_ids
+from inbox.cli.context import opened
+from inbox.cli.event_filters import filters
+from inbox.cli.output import as_json, dump, instant, safe, table
+from inbox.replay.planner import Replayed
 from inbox.runtime import Runtime
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
+from inbox.ui.services import actions
 
 AT_ONCE = 32
 """So many events are replayed in one transaction, which is short enough for those who write meanwhile."""

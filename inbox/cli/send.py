@@ -10,12 +10,12 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import click
 
-from inbox.cli.opened import opened
-from inbox.cli.tables import dump
-from inbox.errors import InboxError, NotFound
-from inbox.models import Request
-from inbox.providers.base import Provider, encode
+from inbox.cli.context import opened
+from inbox.cli.output import dump
+from inbox.core.errors import InboxError, NotFound
+from inbox.core.models import Request
 from inbox.runtime import Runtime
+from inbox.verify.providers.base import Provider, encode
 
 
 @click.command()

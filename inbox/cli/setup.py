@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from inbox import snapshot
-from inbox.cli.tables import safe
-from inbox.config import FILE
-from inbox.notice import notice, place
+from inbox.cli.output import safe
+from inbox.core.config import snapshot
+from inbox.core.config.settings import FILE
+from inbox.core.run_status import notice, place
 
 _REFERENCE = re.compile(r'^[^#\n]*"env:([A-Z0-9_]+)"', re.MULTILINE)
 
@@ -72,11 +72,11 @@ def _lay_down(origin: Traversable, target: Path) -> None:
 @click.command()
 def check() -> None:
     """Check configuration, secrets, schemas, store and handlers; exit 1 if something would not work."""
-    from inbox import preflight
-    from inbox.cli.look import handler_rows
-    from inbox.cli.opened import goes_on, opened
-    from inbox.doctor import settings
-    from inbox.queue_file import pipe_at
+    from inbox.cli.context import goes_on, opened
+    from inbox.cli.show import handler_rows
+    from inbox.deliver.queue_file import pipe_at
+    from inbox.process import startup_checks
+    from inbox.tools.doctor import settings
 
     snapshot.inherit(os.environ)
     runtime = opened()
@@ -105,7 +105,7 @@ def check() -> None:
             gone = f"{safe(row['handler'])} is gone, and {row['waiting']} deliveries wait for it"
             hint = "restore it, or `inbox replay` its events for another --handler, and"
             click.echo(f"warning: handlers: {gone}: {hint} `inbox cancel --handler {safe(row['handler'])}`", err=True)
-    if running is not None and running.digest != preflight.take_snapshot(time.time())[1].digest:
+    if running is not None and running.digest != startup_checks.take_snapshot(time.time())[1].digest:
         click.echo("warning: what runs was read before these files changed: `inbox reload` takes them over", err=True)
     handlers = len(runtime.registry.handlers)
     click.echo(f"{len(runtime.sources)} sources, {handlers} handlers: nothing is wrong")

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inbox.cli.tables import console, dump, safe
-from inbox.errors import InboxError
-from inbox.torture.report import Report
-from inbox.torture.run import Plan, torture
-from inbox.torture.run import Progress as Step
+from inbox.cli.output import console, dump, safe
+from inbox.core.errors import InboxError
+from inbox.tools.torture.report import Report
+from inbox.tools.torture.run import Plan, torture
+from inbox.tools.torture.run import Progress as Step
 
 
 @click.command("torture")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from inbox.desk import actions
 from inbox.runtime import Runtime
-from inbox.store.base import Filter
-from tests.acceptance.place import Place, descendants, eventually
+from inbox.store.protocols import Filter
+from inbox.ui.services import actions
+from tests.support.place import Place, descendants, eventually
 
 SOURCES = """
 [sources.open]

@@ -6,8 +6,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.acceptance.crowd import runs, send, settle
-from tests.acceptance.place import Place, eventually
+from tests.support.crowd import runs, send, settle
+from tests.support.place import Place, eventually
 
 SENDERS = 3
 

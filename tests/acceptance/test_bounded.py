@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.place import PATIENCE, Place
+from tests.support.place import PATIENCE, Place
 
 SOURCES = """
 [sources.evil]

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tests.acceptance.place import Place, eventually
+from tests.support.place import Place, eventually
 
 SOURCES = """
 [sources.open]

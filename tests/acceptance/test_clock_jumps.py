@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
-from tests.acceptance.place import Place, eventually
 from tests.acceptance.test_leases import CLOCK, set_clock
+from tests.support.place import Place, eventually
 
 DAY = 86_400.0
 QUICK = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.place import Place, alive, descendants, eventually
+from tests.support.place import Place, alive, descendants, eventually
 
 DAMAGE = {
     "closes standard error": "sys.stderr.close()",
@@ -272,7 +272,7 @@ from ._noted import noted
 @handles("breakcold", attempts=1)
 @noted
 def breaks(event):
-    from inbox.store.sqlite.work import SqliteWork
+    from inbox.store.sql.deliveries import SqliteWork
     SqliteWork.take = None
 
 @handles("roomz", attempts=1)

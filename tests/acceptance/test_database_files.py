@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from inbox.torture.processes import family
-from tests.acceptance.place import PATIENCE, Place, eventually
+from inbox.tools.torture.processes import family
+from tests.support.place import PATIENCE, Place, eventually
 
 SOURCES = """
 [sources.open]
@@ -327,7 +327,7 @@ def test_damage_that_a_running_receiver_finds_ends_its_200s(place: Place) -> Non
     fill(place, "a")
     place.close()
     spoil(place.folder / "inbox.db", "attempts")
-    (place.folder / "sitecustomize.py").write_text("import inbox.preflight\ninbox.preflight.LOOK = 0.0\n")
+    (place.folder / "sitecustomize.py").write_text("import inbox.process.startup_checks\ninbox.preflight.LOOK = 0.0\n")
     place.environment["PYTHONPATH"] = str(place.folder)
     place.start()
     eventually(lambda: "event=store.damaged" in place.log_text(), "the receiver finds it")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.place import Place, eventually
+from tests.support.place import Place, eventually
 
 TWICE = """
 from inbox import Retry, handles

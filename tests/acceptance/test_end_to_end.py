@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from inbox.torture.journal import Effect
-from tests.acceptance.place import Place, alive, descendants, eventually
+from inbox.tools.torture.journal import Effect
+from tests.support.place import Place, alive, descendants, eventually
 
 SEED_SENDERS = ("roomz", "roomle", "breakcold", "breakcold-v2", "lemlist", "rootfi", "romify")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
 from inbox.store.sqlite import open_archive
-from tests.acceptance.crowd import REFUSED, at_once, get, runs, send, settle, short
-from tests.acceptance.place import Place, descendants, eventually
-from tests.store.test_space import ballast, mounted, unmount
+from tests.store.test_disk_space import ballast, mounted, unmount
+from tests.support.crowd import REFUSED, at_once, get, runs, send, settle, short
+from tests.support.place import Place, descendants, eventually
 
 MIB = 1 << 20
 ACCEPTED = (200, "", "accepted")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.place import Place, eventually
+from tests.support.place import Place, eventually
 
 SLEEPER = """
 import os, signal

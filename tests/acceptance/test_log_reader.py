@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.place import Place, descendants, eventually
+from tests.support.place import Place, descendants, eventually
 
 HANDLER = """
 import sys, time
@@ -90,7 +90,7 @@ def served(place: Place) -> Iterator[tuple[Place, int, int]]:
     place.only_handler("own", "from inbox import handles\n")
     place.configure(sources=SOURCES)
     reading, writing = os.pipe()
-    code = "import inbox.streams; inbox.streams.LIMIT = 5; from inbox.cli import main; main()"
+    code = "import inbox.core.streams; inbox.core.streams.LIMIT = 5; from inbox.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve"], cwd=place.folder, env=place.environment, stderr=writing
     )

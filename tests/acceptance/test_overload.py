@@ -12,20 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.crowd import (
-    REFUSED,
-    TOKEN,
-    Answer,
-    at_once,
-    body,
-    get,
-    memory,
-    runs,
-    send,
-    settle,
-    short,
-)
-from tests.acceptance.place import Place, eventually
+from tests.support.crowd import REFUSED, TOKEN, Answer, at_once, body, get, memory, runs, send, settle, short
+from tests.support.place import Place, eventually
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.place import Place, eventually, free_port
+from tests.support.place import Place, eventually, free_port
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from inbox.torture.journal import CLIENT, EFFECTS, FAULTS
-from tests.acceptance import crowd
-from tests.acceptance.place import Place
-from tests.acceptance.witness import Witness
+from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS
 from tests.conftest import PROJECT
+from tests.support import crowd
+from tests.support.place import Place
+from tests.support.witness import Witness
 
 HANDLERS = {"acme": frozenset({"own.write_down"})}
 Change = Callable[[Path], None]

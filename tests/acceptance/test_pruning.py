@@ -4,11 +4,11 @@ import time
 from datetime import datetime
 from hashlib import sha256
 
-from inbox.queue import Queue
-from inbox.retention import STEP_ROWS
+from inbox.deliver.queue import Queue
+from inbox.operate.retention import STEP_ROWS
 from inbox.store.sqlite import open_work
 from inbox.store.sqlite.connection import Connection
-from tests.acceptance.place import Place, eventually
+from tests.support.place import Place, eventually
 
 EVENTS = 3 * STEP_ROWS
 BODY = """

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from granian.constants import Interfaces
 
-from inbox.server import _Server
-from tests.acceptance.place import Place, descendants, eventually
+from inbox.process.receiver import _Server
+from tests.support.place import Place, descendants, eventually
 
 SOURCES = """
 [sources.acme]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.acceptance.place import Place, eventually
+from tests.support.place import Place, eventually
 
 SOURCES = """
 [sources.open]

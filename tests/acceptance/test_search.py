@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 
 from inbox.store.sqlite import open_finding, open_work
-from tests.acceptance.place import Place, descendants, eventually
-from tests.store.test_listing import _EVENT
+from tests.store.test_event_index import _EVENT
+from tests.support.place import Place, descendants, eventually
 
 MANY = 1500
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.place import Place, descendants, eventually
 from tests.acceptance.test_reload import HANDLER, SOURCES, send, value
-from tests.deploy.authority import Authority
+from tests.support.authority import Authority
+from tests.support.place import Place, descendants, eventually
 
 BROKEN = {
     "settings": lambda folder: (folder / "inbox.toml").write_text("[server\n"),

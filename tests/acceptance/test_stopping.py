@@ -3,8 +3,8 @@
 import os
 import signal
 
-from tests.acceptance.crowd import send, settle
-from tests.acceptance.place import Place, descendants
+from tests.support.crowd import send, settle
+from tests.support.place import Place, descendants
 
 
 def test_a_receiver_that_does_not_react_is_killed(place: Place) -> None:

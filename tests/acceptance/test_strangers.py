@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from tests.acceptance.crowd import exchange, get, memory
-from tests.acceptance.place import Place, eventually
 from tests.acceptance.test_overload import locked
+from tests.support.crowd import exchange, get, memory
+from tests.support.place import Place, eventually
 
 MIB = 1 << 20
 CONNECTIONS = 66

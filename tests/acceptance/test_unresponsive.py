@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.acceptance.place import Place, alive, descendants, eventually
-from tests.deploy.authority import Authority
-from tests.deploy.test_socket import port  # noqa: F401 – a fixture
+from tests.support.authority import Authority
+from tests.support.place import Place, alive, descendants, eventually
+from tests.tools.deploy.test_socket import port  # noqa: F401 – a fixture
 
 SERVER = "unresponsive_after = 3.0\n"
 SOURCES = '[sources.open]\nprovider = "unsigned"\nevent_id = "json:/id"\n'

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from inbox.store.sqlite import open_archive, schema
-from tests.acceptance.place import Place
+from inbox.store.sqlite import migrations, open_archive
+from tests.support.place import Place
 
 
 def newer(path: Path) -> None:
@@ -31,7 +31,7 @@ def older(path: Path) -> None:
     """Make it what the first version wrote: its own tables, and in them what they can hold of what is there."""
     made = path.with_name("older.db")
     with closing(sqlite3.connect(made)) as connection, connection:
-        schema.migrations.apply(Database(connection), stop_before="0002_steady_leases")
+        migrations.migrations.apply(Database(connection), stop_before="0002_steady_leases")
         connection.execute("ATTACH ? AS newer", (str(path),))
         for table in ("events", "bodies"):
             columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))

@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 
-from tests.acceptance.place import Place, eventually
-from tests.needs import program
-from tests.test_metrics import Samples, parsed, value
+from tests.operate.test_metrics import Samples, parsed, value
+from tests.support.needs import program
+from tests.support.place import Place, eventually
 
 HANDLER = """
 import time

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from inbox import listener
-from inbox.config import ServerSettings
-from inbox.models import Request, Secret
-from inbox.providers.roomz import Roomz
-from inbox.store.base import Filter
+from inbox.core.config.settings import ServerSettings
+from inbox.core.models import Request, Secret
+from inbox.process import sockets
+from inbox.store.protocols import Filter
 from inbox.store.sqlite import open_archive
-from tests.acceptance.place import Place, eventually, free_port
+from inbox.verify.providers.roomz import Roomz
+from tests.support.place import Place, eventually, free_port
 
 WELL_FORMED = b"Roomz-Signature: " + b"A" * 86 + b"=="
 """What could be a signature, of a stranger."""
@@ -179,7 +179,7 @@ def test_ends_of_a_connection(serving: Place) -> None:
 
 def test_as_many_files_as_connections_may_be_open() -> None:
     """The soft limit is raised, up to the hard one, and never lowered."""
-    code = "import resource as r, inbox.listener as l; l.allow_files(%d); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    code = "import resource as r, inbox.process.sockets as l; l.allow_files(%d); print(r.getrlimit(r.RLIMIT_NOFILE))"
     for number, soft in ((300, 300), (100, 200), (9999, 400)):
         command = ["prlimit", "--nofile=200:400", sys.executable, "-c", code % number]
         assert (
@@ -190,7 +190,7 @@ def test_as_many_files_as_connections_may_be_open() -> None:
 
 def test_answers_are_not_held_back() -> None:
     """Connections have TCP_NODELAY from the socket that listens: no answer waits for the sender's acknowledgement."""
-    with listener.bind(ServerSettings(port=free_port())) as listening:
+    with sockets.bind(ServerSettings(port=free_port())) as listening:
         listening.setblocking(True)
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as taken:

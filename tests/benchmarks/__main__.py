@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from inbox.log import configure
+from inbox.core.log import configure
 from tests.benchmarks import wrk
 from tests.benchmarks.bars import BARS
 from tests.benchmarks.contestants import everybody

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 
 from inbox.store.sqlite import open_work
 from inbox.store.sqlite.connection import Connection
-from tests.acceptance.crowd import send, settle
-from tests.acceptance.place import Place
+from tests.support.crowd import send, settle
+from tests.support.place import Place
 
 SENDERS = 6
 RATE = 100.0

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests import needs
-from tests.acceptance.place import eventually
 from tests.benchmarks import wrk
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.bars.fsyncs import counted
@@ -20,6 +18,8 @@ from tests.benchmarks.figures import Figure, Line, Report, Spread
 from tests.benchmarks.filler import fill
 from tests.benchmarks.letters import Letters
 from tests.benchmarks.stored import rows, unfinished
+from tests.support import needs
+from tests.support.place import eventually
 
 TABLES = ("events", "bodies", "deliveries", "attempts")
 

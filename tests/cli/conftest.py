@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from inbox import snapshot
 from inbox.cli import main
+from inbox.core.config import snapshot
 from inbox.testing import Inbox
 from tests.conftest import PROJECT
 
@@ -64,7 +64,7 @@ class Cli:
 def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """Return the command; environment and umask are afterwards as they were, and logging stays the test's."""
     before, umask = dict(os.environ), os.umask(0o022)
-    monkeypatch.setattr("inbox.log.configure", lambda *settings, **options: None)
+    monkeypatch.setattr("inbox.core.log.configure", lambda *settings, **options: None)
     yield Cli()
     snapshot.use(None)
     os.environ.clear()

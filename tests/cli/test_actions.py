@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from inbox.doctor.contents import pauses
-from inbox.store.sqlite.acting import SqliteActing
+from inbox.store.sql.actions import SqliteActing
 from inbox.testing import Inbox
+from inbox.tools.doctor.database import pauses
 from tests.cli.conftest import Cli
 
 ME = getpass.getuser()

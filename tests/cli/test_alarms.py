@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inbox.store.alarms import Change, Watched
+from inbox.store.protocols_alarms import Change, Watched
 from inbox.testing import NOW, Inbox
 from tests.cli.conftest import Cli
 

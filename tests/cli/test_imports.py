@@ -13,18 +13,19 @@ from tests.conftest import PROJECT
 
 CLI = PROJECT / "inbox" / "cli"
 STORE = {"sqlite_utils"}
-SENDERS = {"cryptography", "inbox.providers"}
-CHECKED = {*STORE, *SENDERS, "inbox.validation", "inbox.plugins", "inbox.doctor"}
+SENDERS = {"cryptography", "inbox.verify.providers"}
+CHECKED = {*STORE, *SENDERS, "inbox.verify.schemas", "inbox.deliver.handler_loader", "inbox.tools.doctor"}
 HEAVY = {
     *CHECKED,
     "a2wsgi",
     "flask",
     "granian",
     "huey",
-    "inbox.delivery",
-    "inbox.server",
-    "inbox.torture",
-    "inbox.web",
+    "inbox.deliver.dispatcher",
+    "inbox.process.receiver",
+    "inbox.tools.torture",
+    "inbox.receive.endpoint",
+    "inbox.receive.wsgi",
     "jinja2",
     "rich.traceback",
 }

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.errors import NotAuthentic
-from inbox.models import Request, Secret
+from inbox.core.errors import NotAuthentic
+from inbox.core.models import Request, Secret
 from inbox.testing import Inbox
-from tests.acceptance.place import Place
 from tests.cli.conftest import Cli
+from tests.support.place import Place
 
 SOURCES = {"roomz": {"provider": "roomz", "on_unverified": "hold"}}
 SETTINGS = """

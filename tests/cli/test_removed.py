@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.config import load
-from inbox.desk import actions
+from inbox.core.config.settings import load
 from inbox.runtime import Runtime
-from inbox.store.base import Filter
+from inbox.store.protocols import Filter
 from inbox.testing import Inbox
+from inbox.ui.services import actions
 from tests.cli.conftest import HANDLERS, Cli
 
 RENAMED = HANDLERS.replace("def two(", "def new_two(")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inbox.queue import Queue
-from inbox.store.acting import Step
-from inbox.store.sqlite.acting import SqliteActing
+from inbox.deliver.queue import Queue
+from inbox.store.protocols_actions import Step
+from inbox.store.sql.actions import SqliteActing
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
 

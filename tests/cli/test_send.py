@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.acceptance.place import Place, free_port
 from tests.acceptance.test_end_to_end import SEED_SENDERS
 from tests.cli.conftest import Cli
+from tests.support.place import Place, free_port
 
 BODY = {"id": "one", "type": "t", "timestamp": "2026-01-01T00:00:00Z", "data": {}}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inbox.errors import Refused
-from inbox.models import Request
+from inbox.core.errors import Refused
+from inbox.core.models import Request
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli, unprintable
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from tests.acceptance.place import Place, descendants, free_port
+from tests.support.place import Place, descendants, free_port
 
 RECEIVERS = Path(__file__).parent / "receivers"
 

@@ -21,8 +21,8 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from inbox.models import iso
-from inbox.plugins import load
+from inbox.core.models import iso
+from inbox.deliver.handler_loader import load
 from inbox.testing import sample
 
 folder, name, start = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.config import WorkerSettings
-from inbox.marks import Handles
-from inbox.models import Event
-from inbox.plugins import ENTRY_POINTS, load
-from inbox.store.base import DELIVERY_STATUSES
+from inbox.core.config.settings import WorkerSettings
+from inbox.core.handles import Handles
+from inbox.core.models import Event
+from inbox.deliver.handler_loader import ENTRY_POINTS, load
+from inbox.store.protocols import DELIVERY_STATUSES
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "handlers" / "README.md").read_text("utf-8")

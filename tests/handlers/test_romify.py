@@ -18,7 +18,7 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from inbox.plugins import load
+from inbox.deliver.handler_loader import load
 from inbox.testing import sample
 
 folder, name, start = sys.argv[1], sys.argv[2], Path(sys.argv[3])

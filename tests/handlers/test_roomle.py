@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from inbox import Retry
-from inbox.plugins import load
+from inbox.deliver.handler_loader import load
 from inbox.testing import Inbox, sample
 from tests.handlers.conftest import Run
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from inbox import identity
-from inbox.config import SourceSettings
-from inbox.errors import Malformed, NotAuthentic, Refused
-from inbox.ingest import Receiver, payload_of
-from inbox.models import NewEvent, Refusal, Request, Secret, Stored, Verified, header_name
-from inbox.providers import build
-from inbox.providers.base import Provider, encode
-from inbox.validation import MAX_TEXT, MAX_VIOLATIONS, Schemas, parse
+from inbox.core.config.settings import SourceSettings
+from inbox.core.errors import Malformed, NotAuthentic, Refused
+from inbox.core.models import NewEvent, Refusal, Request, Secret, Stored, Verified, header_name
+from inbox.receive.receiver import Receiver, payload_of
+from inbox.verify import event_key
+from inbox.verify.providers import build
+from inbox.verify.providers.base import Provider, encode
+from inbox.verify.schemas import MAX_TEXT, MAX_VIOLATIONS, Schemas, parse
 
 AT = 1_773_921_600.0
 AES = "0123456789abcdef0123456789abcdef"
@@ -169,7 +169,7 @@ def check_refused(refused: Refused) -> None:
     """Check that a refusal can be counted and shown."""
     reason = getattr(refused, "reason", "")
     assert reason in ("", "missing", "malformed", "mismatch", "stale", "forbidden")
-    assert is_line(identity.printable(refused.diagnosis), 10_000)
+    assert is_line(event_key.printable(refused.diagnosis), 10_000)
     assert refused.diagnosis
 
 
@@ -190,9 +190,9 @@ def check_request(name: str, request: Request) -> None:
     except Malformed as malformed:
         check_refused(malformed)
         payload = None
-    digest = identity.content_digest(redacted)
+    digest = event_key.content_digest(redacted)
     kind = provider.type_of(redacted, payload)
-    assert is_line(kind, identity.MAX_TYPE)
+    assert is_line(kind, event_key.MAX_TYPE)
     assert kind
     assert is_line(provider.key_of(redacted, payload, found, digest), 300)
     assert provider.binds(redacted, payload, found) in (True, False)
@@ -283,7 +283,7 @@ def rules(data: bytes) -> None:
     """A rule for id or type in the first line, and a request after it."""
     rule, _, text = data.partition(b"\n")
     try:
-        identity.check_rule(rule.decode("utf-8", "replace"))
+        event_key.check_rule(rule.decode("utf-8", "replace"))
     except ValueError:
         return
     request = read(text)
@@ -292,10 +292,12 @@ def rules(data: bytes) -> None:
     except Malformed:
         payload = None
     names = (rule.decode("utf-8", "replace"),)
-    identity.pointed(payload, names[0])
-    digest = identity.content_digest(request)
-    assert is_line(identity.event_key(names, request, payload, Verified("any", 0, "token:1"), digest), identity.MAX_KEY)
-    assert is_line(identity.event_type(names, request, payload), identity.MAX_TYPE)
+    event_key.pointed(payload, names[0])
+    digest = event_key.content_digest(request)
+    assert is_line(
+        event_key.event_key(names, request, payload, Verified("any", 0, "token:1"), digest), event_key.MAX_KEY
+    )
+    assert is_line(event_key.event_type(names, request, payload), event_key.MAX_TYPE)
 
 
 def aes_token(data: bytes) -> None:

@@ -11,10 +11,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inbox.models import REDACTED, Request
+from inbox.core.models import REDACTED, Request
+from inbox.receive.statuses import STATUSES
+from inbox.receive.wsgi import create_app
 from inbox.testing import Inbox
-from inbox.web import create_app
-from inbox.web.statuses import STATUSES
 from tests.hostile import targets
 from tests.hostile.targets import GENUINE, PROVIDERS, SOURCES, believed, check_request, covers_body, everything
 

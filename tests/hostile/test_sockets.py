@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.models import Request, Secret
-from inbox.providers.roomz import Roomz
-from inbox.store.base import Filter
+from inbox.core.models import Request, Secret
+from inbox.store.protocols import Filter
 from inbox.store.sqlite import open_archive
-from tests.acceptance.place import Place, descendants, eventually
+from inbox.verify.providers.roomz import Roomz
+from tests.support.place import Place, descendants, eventually
 
 CONNECTIONS = 6
 GROWTH = 100 * 1024

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.needs import strace
+from tests.support.needs import strace
 
 CALLS = "openat,pwrite64,write,writev,sendto,sendmsg,ftruncate,fsync,fdatasync,unlink,unlinkat,rename,fallocate"
 KNOWN = {"openat", "pwrite64", "write", "writev", "sendto", "ftruncate", "fsync", "fdatasync", "unlink"}

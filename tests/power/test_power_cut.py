@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from inbox.store.sqlite import open_archive
-from inbox.torture.journal import EFFECTS
+from inbox.tools.torture.journal import EFFECTS
 from tests.power.conftest import EVENTS, Recorded
 from tests.power.disk import Disk, State
 from tests.power.recording import Operation

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from inbox.models import Secret
+from inbox.core.models import Secret
 from inbox.store.sqlite import Sealer, open_archive, open_inlet
 from tests.power.disk import Disk
 from tests.power.recording import read

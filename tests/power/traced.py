@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inbox.cli.send import signed
-from inbox.config import load
-from inbox.providers import build
-from tests.acceptance.place import Place, eventually
+from inbox.core.config.settings import load
+from inbox.verify.providers import build
 from tests.power.recording import tracing
+from tests.support.place import Place, eventually
 
 CLIENTS = 6
 HANDLER = """

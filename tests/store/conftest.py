@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inbox.testing import lay_database
-from tests.store.stores import BACKENDS, SqliteStore
+from tests.support.stores import BACKENDS, SqliteStore
 
 
 @pytest.fixture(params=BACKENDS)

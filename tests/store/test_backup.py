@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from inbox.errors import InboxError, InTheWay, StoreUnavailable, StoreUnusable
+from inbox.core.errors import InboxError, InTheWay, StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
-from inbox.store.sqlite import back_up, restore, schema
-from tests.store.stores import SqliteStore, claimed, event, held, refusal, routed
+from inbox.store.sqlite import back_up, migrations, restore
 from tests.store.test_sqlite_schema import run
+from tests.support.stores import SqliteStore, claimed, event, held, refusal, routed
 
 MIB = 1 << 20
 
@@ -242,12 +242,12 @@ def test_strange_files_are_not_restored(store: SqliteStore, copy: Path, tmp_path
 def test_copy_of_an_older_program_is_brought_up_to_date(tmp_path: Path) -> None:
     """Its tables are migrated when it is restored, and it can be used."""
     old = tmp_path / "old.db"
-    schema.migrations.apply(Database(connection := sqlite3.connect(old)), stop_before="0002_steady_leases")
+    migrations.migrations.apply(Database(connection := sqlite3.connect(old)), stop_before="0002_steady_leases")
     connection.close()
     restored = SqliteStore(tmp_path / "other")
     restored.folder.mkdir()
     restore(old, restored.path, at=200.0, tell=quiet)
-    assert [(len(schema.KNOWN),)] == run(restored.path, "SELECT count(*) FROM _sqlite_migrations")
+    assert [(len(migrations.KNOWN),)] == run(restored.path, "SELECT count(*) FROM _sqlite_migrations")
     assert "accepted" == restored.inlet.add_event(event()).outcome
     restored.close()
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inbox.models import NewEvent, Refusal, Stored
-from inbox.store.base import Filter
-from inbox.store.sqlite.inlet import BODY_COLUMNS, COLUMNS, SqliteInlet
-from tests.store.stores import SqliteStore, event, held, invalid, refusal
+from inbox.core.models import NewEvent, Refusal, Stored
+from inbox.store.protocols import Filter
+from inbox.store.sql.events import BODY_COLUMNS, COLUMNS, SqliteInlet
+from tests.support.stores import SqliteStore, event, held, invalid, refusal
 
 WINDOW = 3.0
 OLDEST_LIMIT = 32_766

@@ -1,7 +1,7 @@
 """The contract of Access: users, logins and tokens, of which the store keeps digests only."""
 
-from inbox.store.access import Login
-from tests.store.stores import SqliteStore, in_threads
+from inbox.store.protocols_accounts import Login
+from tests.support.stores import SqliteStore, in_threads
 
 DAY = 86_400.0
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from inbox.errors import NotFound
-from inbox.models import Claimed
+from inbox.core.errors import NotFound
+from inbox.core.models import Claimed
 from inbox.store import sqlite
-from inbox.store.acting import LONGEST, Step
-from inbox.store.base import Filter, Outcome
-from inbox.store.routing import Worker
-from inbox.store.sqlite import schema
-from tests.store.stores import SqliteStore, acted, begun, claimed, event, in_threads, invalid, routed
+from inbox.store.protocols import Filter, Outcome
+from inbox.store.protocols_actions import LONGEST, Step
+from inbox.store.protocols_routing import Worker
+from inbox.store.sqlite import migrations
+from tests.support.stores import SqliteStore, acted, begun, claimed, event, in_threads, invalid, routed
 
 WHO = {"at": 1.0, "who": "ann", "why": "moving"}
 
@@ -171,7 +171,7 @@ def test_a_paused_handler_waits_and_its_siblings_run(store: SqliteStore) -> None
 
 def test_more_are_paused_than_are_looked_at_in_one_go(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them is claimed, and what is behind them is found."""
-    monkeypatch.setattr("inbox.store.sqlite.pausing.AT_ONCE", 4)
+    monkeypatch.setattr("inbox.store.sql.pauses.AT_ONCE", 4)
     for number in range(7):
         routed(store, "m.f", key=f"a{number}", at=50.0 + number)
     for number in range(6):
@@ -256,7 +256,7 @@ def old_database(path: Path) -> None:
     """Make a database as the version before had it, with an event, a delivery that waits, and two replays."""
     connection = sqlite.connection.Connection(path, durable=False)
     with connection.write() as raw:
-        schema.migrations.apply(connection.database, stop_before="0010_actions")
+        migrations.migrations.apply(connection.database, stop_before="0010_actions")
         columns = "source, key, type, status, received_at, size, body_digest, content_digest, verified_by"
         for key, status in (("k1", "quarantined"), ("k2", "processing")):
             values = f"'acme', '{key}', 't', '{status}', 1.0, 0, x'', x'', 'hmac'"

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from inbox.errors import StoreUnavailable
-from inbox.store.alarms import Change, Notice, Watched
-from inbox.store.sqlite.alarms import KEEP_CHANGES
-from tests.store.stores import SqliteStore, in_threads
+from inbox.core.errors import StoreUnavailable
+from inbox.store.protocols_alarms import Change, Notice, Watched
+from inbox.store.sql.alarms import KEEP_CHANGES
+from tests.support.stores import SqliteStore, in_threads
 
 ON = Watched("disk", "", True, 100.0, 0, "full")
 OFF = Watched("silence", "roomz", False, 90.0, 1, "fine")

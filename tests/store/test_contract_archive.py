@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from inbox.errors import NotFound
-from inbox.store.acting import Checked
-from inbox.store.base import Filter, Outcome
-from tests.store.stores import SqliteStore, acted, claimed, event, in_threads, invalid, refusal, routed
+from inbox.core.errors import NotFound
+from inbox.store.protocols import Filter, Outcome
+from inbox.store.protocols_actions import Checked
+from tests.support.stores import SqliteStore, acted, claimed, event, in_threads, invalid, refusal, routed
 
 
 @pytest.fixture

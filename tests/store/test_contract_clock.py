@@ -2,8 +2,8 @@
 
 import pytest
 
-from inbox.store.base import Outcome
-from tests.store.stores import SqliteStore, acted, claimed, routed
+from inbox.store.protocols import Outcome
+from tests.support.stores import SqliteStore, acted, claimed, routed
 
 HOUR = 3600.0
 

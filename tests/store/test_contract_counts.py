@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox.errors import StoreUnavailable
-from inbox.store.base import Outcome
+from inbox.core.errors import StoreUnavailable
+from inbox.store.protocols import Outcome
 from tests.conftest import PROJECT
-from tests.store.stores import SqliteStore, claimed, event, in_processes, invalid, refusal, routed
+from tests.support.stores import SqliteStore, claimed, event, in_processes, invalid, refusal, routed
 
 HOUR = 3600
 NOW = 1_767_225_600.0
@@ -109,9 +109,9 @@ def test_several_processes_count_and_roll_at_once(store: SqliteStore) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from tests.store.stores import SqliteStore, claimed, event, refusal, routed
-from inbox.errors import StoreUnavailable
-from inbox.store.base import Outcome
+from tests.support.stores import SqliteStore, claimed, event, refusal, routed
+from inbox.core.errors import StoreUnavailable
+from inbox.store.protocols import Outcome
 store = SqliteStore(Path(sys.argv[1]))
 for number in range(10**6):
     key = f"{sys.argv[2]}-{number}"

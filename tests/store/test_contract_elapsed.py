@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from inbox.elapsed import Clocks, Look
-from inbox.errors import StoreUnavailable
-from inbox.store.keeping import KINDS, Kind, What
-from tests.store.stores import SqliteStore, event, held, in_threads, refusal, routed
+from inbox.core.elapsed import Clocks, Look
+from inbox.core.errors import StoreUnavailable
+from inbox.store.protocols_retention import KINDS, Kind, What
+from tests.support.stores import SqliteStore, event, held, in_threads, refusal, routed
 
 DAY, HOUR = 86_400.0, 3600.0
 NOW = 1_767_225_600.0

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from inbox.errors import StoreUnavailable
-from inbox.models import NewEvent
-from inbox.store.acting import Acting, Checked, Step
-from inbox.store.base import Archive, Filter, Inlet, Outcome, Work
-from inbox.store.routing import Courteous, Worker
-from tests.store.stores import HELD, SqliteStore, begun, claimed, event, handler, held, invalid, routed
+from inbox.core.errors import StoreUnavailable
+from inbox.core.models import NewEvent
+from inbox.store.protocols import Archive, Filter, Inlet, Outcome, Work
+from inbox.store.protocols_actions import Acting, Checked, Step
+from inbox.store.protocols_routing import Courteous, Worker
+from tests.support.stores import HELD, SqliteStore, begun, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
 

@@ -1,9 +1,9 @@
 """The contract of remembering handlers: enough to route to them without importing, also when a module is broken."""
 
-from inbox.marks import Handles
-from inbox.models import HandlerSpec
-from inbox.store.base import Outcome
-from tests.store.stores import SqliteStore, claimed, event, handler, routed
+from inbox.core.handles import Handles
+from inbox.core.models import HandlerSpec
+from inbox.store.protocols import Outcome
+from tests.support.stores import SqliteStore, claimed, event, handler, routed
 
 BROKEN = handler("m", failure="Traceback: no \udc80 module")
 

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from inbox.models import Held, Request
-from inbox.store.base import Filter
-from tests.store.stores import SqliteStore, event, held, in_threads, refusal
+from inbox.core.models import Held, Request
+from inbox.store.protocols import Filter
+from tests.support.stores import SqliteStore, event, held, in_threads, refusal
 
 
 def bodies(store: SqliteStore, source: str = "acme") -> list[bytes]:

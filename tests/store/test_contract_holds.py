@@ -2,9 +2,9 @@
 
 import pytest
 
-from inbox.store.base import Filter
-from tests.store.stores import SqliteStore
+from inbox.store.protocols import Filter
 from tests.store.test_contract_keeping import finished, prune
+from tests.support.stores import SqliteStore
 
 HOLD = {"at": 50.0, "who": "me", "why": "case 7"}
 
@@ -45,7 +45,7 @@ def test_hold_is_by_source_type_and_time(store: SqliteStore, wanted: Filter, kep
 
 def test_what_was_looked_at_before_the_hold_does_not_go_after_it(store: SqliteStore) -> None:
     """The transaction that deletes looks again."""
-    from inbox.store.keeping import What
+    from inbox.store.protocols_retention import What
 
     number = finished(store)
     what = What("bodies", "acme", 150.0)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from inbox.models import Request, Stored
-from inbox.store.base import Filter
-from inbox.store.sqlite.refused import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
-from tests.store.stores import SqliteStore, event, in_processes, in_threads, invalid, refusal
+from inbox.core.models import Request, Stored
+from inbox.store.protocols import Filter
+from inbox.store.sql.refusals import REFUSAL_BYTES_PER_SOURCE, REFUSALS_PER_SOURCE
+from tests.support.stores import SqliteStore, event, in_processes, in_threads, invalid, refusal
 
 
 def test_event_is_accepted_and_stored_as_it_came(store: SqliteStore) -> None:

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from inbox.errors import NotFound, StoreUnavailable
-from inbox.store.base import Filter, Outcome
-from inbox.store.keeping import Kind, What
-from tests.store.stores import SqliteStore, claimed, event, invalid, refusal, routed
+from inbox.core.errors import NotFound, StoreUnavailable
+from inbox.store.protocols import Filter, Outcome
+from inbox.store.protocols_retention import Kind, What
+from tests.support.stores import SqliteStore, claimed, event, invalid, refusal, routed
 
 SECRET = b"what nobody may read any more " * 300
 

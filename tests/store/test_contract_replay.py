@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from inbox.store.acting import Step
-from inbox.store.base import Outcome
-from tests.store.stores import SqliteStore, begun, claimed, event, in_threads, invalid, routed
+from inbox.store.protocols import Outcome
+from inbox.store.protocols_actions import Step
+from tests.support.stores import SqliteStore, begun, claimed, event, in_threads, invalid, routed
 
 DEAD = Outcome("dead", "error", error="no")
 SUCCEEDED = Outcome("succeeded", "succeeded")

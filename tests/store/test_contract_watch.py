@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from inbox.store.base import Outcome
-from inbox.timings import names
-from tests.store.stores import SqliteStore, event, in_threads, routed
+from inbox.core.histograms import names
+from inbox.store.protocols import Outcome
+from tests.support.stores import SqliteStore, event, in_threads, routed
 
 HOUR = 3600
 NOW = 1_767_225_600.0

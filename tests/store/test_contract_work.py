@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inbox.models import Claimed
-from inbox.store.base import Filter, Finished, Outcome
-from inbox.store.routing import Head, Worker
-from tests.store.stores import SqliteStore, claimed, event, in_processes, in_threads, invalid, routed
+from inbox.core.models import Claimed
+from inbox.store.protocols import Filter, Finished, Outcome
+from inbox.store.protocols_routing import Head, Worker
+from tests.support.stores import SqliteStore, claimed, event, in_processes, in_threads, invalid, routed
 
 NUMBERS = count()
 SUCCEEDED = Outcome("succeeded", "succeeded", value='{"n": 1}')

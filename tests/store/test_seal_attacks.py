@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from inbox.errors import Erased, Invalid, StoreUnavailable, StoreUnusable, Unreadable, Violation
-from inbox.models import NewEvent
+from inbox.core.errors import Erased, Invalid, StoreUnavailable, StoreUnusable, Unreadable, Violation
+from inbox.core.models import NewEvent
 from inbox.store import sqlite
-from inbox.store.base import Filter
-from inbox.store.sqlite import Sealer, cipher, erase
-from inbox.store.sqlite.keys import KeyFile
-from inbox.store.sqlite.reseal import rewrap, seal_plain
-from tests.store.stores import event, held, refusal
-from tests.store.test_seal import NEW, OLD, PRIVATE, Make, Store, found, make, private
+from inbox.store.protocols import Filter
+from inbox.store.sealing import cipher
+from inbox.store.sealing.key_file import KeyFile
+from inbox.store.sealing.rewrap import rewrap, seal_plain
+from inbox.store.sql import erasure
+from inbox.store.sqlite import Sealer
+from tests.store.test_sealer import NEW, OLD, PRIVATE, Make, Store, found, make, private
 from tests.store.test_sqlite_schema import run
+from tests.support.stores import event, held, refusal
 
 __all__ = ["make"]
 
@@ -190,7 +192,7 @@ def test_what_a_hold_covers_is_not_erased(make: Make) -> None:
     store = make(OLD)
     store.keeping.hold(Filter(source="acme"), at=1.0, who="me", why="court")
     store.inlet.add_event(private())
-    assert erase.Erasure(0, 0, 1) == store.erase(1)
+    assert erasure.Erasure(0, 0, 1) == store.erase(1)
     assert PRIVATE == store.archive.request(1)
 
 
@@ -267,7 +269,7 @@ def killed(owner: type, method: str, after: bool, action: Callable[[], object]) 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(KeyFile, "destroy"), (erase.SqliteErasing, "_erase_rows"), (erase.SqliteErasing, "tidy")],
+    [(KeyFile, "destroy"), (erasure.SqliteErasing, "_erase_rows"), (erasure.SqliteErasing, "tidy")],
     ids=["keys", "rows", "logs"],
 )
 def test_killed_while_erasing(make: Make, tmp_path: Path, owner: type, method: str, after: bool) -> None:

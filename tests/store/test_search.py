@@ -11,18 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inbox.errors import SearchUnavailable
-from inbox.indexer import Indexer
-from inbox.models import NewEvent, Request, Secret
+from inbox.core.errors import SearchUnavailable
+from inbox.core.models import NewEvent, Request, Secret
+from inbox.operate.search_indexer import Indexer
 from inbox.store import sqlite
-from inbox.store.base import Filter
-from inbox.store.finding import Unseen
-from inbox.store.keeping import What
-from inbox.store.sqlite import indexing, joined, search
-from inbox.store.sqlite.reseal import seal_plain
-from inbox.store.sqlite.seal import Sealer
-from tests.store.stores import SqliteStore, connection_of, event, in_processes, routed
-from tests.store.test_listing import add
+from inbox.store.protocols import Filter
+from inbox.store.protocols_retention import What
+from inbox.store.protocols_search import Unseen
+from inbox.store.sealing.rewrap import seal_plain
+from inbox.store.sealing.sealer import Sealer
+from inbox.store.sqlite import fts, fts_indexing, intersect
+from tests.store.test_event_index import add
+from tests.support.stores import SqliteStore, connection_of, event, in_processes, routed
 
 BODY = {
     "id": "evt_1Nx-7f",
@@ -192,15 +192,15 @@ def test_pruning_rewrites_a_block_once_an_hour(tmp_path: Path) -> None:
     assert catch_up(store, at=5000.0)
     store.work.route(9, {}, 100.0)
     store.keeping.prune(What("bodies", "acme", 1e9, ("unhandled",)), [9], 5001.0)
-    assert 0 == catch_up(store, at=5000.0 + indexing.REWRITE_AFTER - 1)
-    assert 0 < catch_up(store, at=5000.0 + indexing.REWRITE_AFTER)
+    assert 0 == catch_up(store, at=5000.0 + fts_indexing.REWRITE_AFTER - 1)
+    assert 0 < catch_up(store, at=5000.0 + fts_indexing.REWRITE_AFTER)
     store.close()
 
 
 def test_a_block_goes_when_nothing_of_it_is_listed(tmp_path: Path) -> None:
     """Old blocks leave neither tables nor rows."""
     store = SqliteStore(tmp_path)
-    later = 1 << search.SHIFT
+    later = 1 << fts.SHIFT
     add(store, [(1, "a", "t", "succeeded", 1.0), (later, "a", "t", "succeeded", 2.0)])
     catch_up(store)
     assert [later, 1] == found(store, "t")
@@ -243,7 +243,7 @@ def test_switched_off_the_index_is_emptied_in_steps(tmp_path: Path) -> None:
 
 def test_without_fts5_only_the_search_is_missing(some: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so; everything else works."""
-    monkeypatch.setattr(search, "_HAS_FTS", "SELECT 1 FROM pragma_module_list WHERE name = 'no_such_module'")
+    monkeypatch.setattr(fts, "_HAS_FTS", "SELECT 1 FROM pragma_module_list WHERE name = 'no_such_module'")
     with pytest.raises(SearchUnavailable, match="without FTS5"):
         found(some, "anna")
     with pytest.raises(SearchUnavailable, match="without FTS5"):
@@ -277,7 +277,7 @@ def test_a_cut_step_is_done_again(store: SqliteStore, monkeypatch: pytest.Monkey
     step = {"owner": "a", "at": 1.0, "steady": 1.0}
     assert "begun" == store.indexing.step(**step)  # type: ignore[arg-type]
     with monkeypatch.context() as patch:
-        patch.setattr(indexing, "text_of", lambda row: 1 / 0)
+        patch.setattr(fts_indexing, "text_of", lambda row: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.indexing.step(**step)  # type: ignore[arg-type]
     assert (Unseen(0, 1), []) == (store.finding.unseen(), found(store, "anna"))
@@ -319,8 +319,8 @@ def test_every_combination_finds_its_events(
     mixed: tuple[SqliteStore, list[dict[str, object]]], monkeypatch: pytest.MonkeyPatch, first: int, most: int
 ) -> None:
     """As a search through all events does, whichever of what is asked for is rare, page by page and counted."""
-    monkeypatch.setattr(joined, "FIRST", first)
-    monkeypatch.setattr(joined, "MOST", most)
+    monkeypatch.setattr(intersect, "FIRST", first)
+    monkeypatch.setattr(intersect, "MOST", most)
     (store, made), chance = mixed, random.Random(3)
     for _ in range(120):
         wanted = _some_filter(chance, made)
@@ -374,8 +374,8 @@ def test_a_search_that_takes_too_long_says_where_it_stopped(
     mixed: tuple[SqliteStore, list[dict[str, object]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And going on from there finds the rest: nothing twice, nothing left out."""
-    monkeypatch.setattr(joined, "FIRST", 4)
-    monkeypatch.setattr(joined, "MOST", 4)
+    monkeypatch.setattr(intersect, "FIRST", 4)
+    monkeypatch.setattr(intersect, "MOST", 4)
     (store, made), wanted, ids, pages = mixed, Filter(text="half", handler="m.half"), list[object](), 0
     while True:
         page = store.finding.look(wanted, 100, lambda: True)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.core.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
-from inbox.store.base import Filter
-from inbox.store.routing import Worker
-from inbox.store.sqlite import mark
+from inbox.store.protocols import Filter
+from inbox.store.protocols_routing import Worker
+from inbox.store.sqlite import marker
 from inbox.store.sqlite.connection import Connection
-from tests.needs import strace
-from tests.store.stores import PROJECT, SqliteStore, connection_of, event, refusal, routed
+from tests.support.needs import strace
+from tests.support.stores import PROJECT, SqliteStore, connection_of, event, refusal, routed
 
 FULL, NORMAL = 2, 1
 
@@ -87,7 +87,7 @@ def test_event_is_in_the_files_when_it_is_accepted(store: SqliteStore, tmp_path:
 _TRACED = """
 import os, sys
 from pathlib import Path
-from tests.store.stores import SqliteStore, event, routed
+from tests.support.stores import SqliteStore, event, routed
 store = SqliteStore(Path(sys.argv[1]))
 store.inlet.add_event(event("first"))
 os.write(1, b"begin")
@@ -193,7 +193,7 @@ def test_deleted_database_accepts_nothing(store: SqliteStore, tmp_path: Path, re
     again = SqliteStore(tmp_path)
     with pytest.raises(StoreUnusable, match="is older than" if replaced else "is not there, and this inbox had"):
         again.inlet.probe()
-    mark.path_of(store.path).unlink()
+    marker.path_of(store.path).unlink()
     assert "accepted" == again.inlet.add_event(event("after")).outcome
     again.close()
 

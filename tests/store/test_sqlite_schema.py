@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from inbox.errors import StoreUnavailable, StoreUnusable
+from inbox.core.errors import StoreUnavailable, StoreUnusable
 from inbox.store import sqlite
-from inbox.store.base import Filter, Outcome
-from inbox.store.keeping import What
-from inbox.store.routing import Worker
-from inbox.store.sqlite import schema
-from tests.store.stores import (
+from inbox.store.protocols import Filter, Outcome
+from inbox.store.protocols_retention import What
+from inbox.store.protocols_routing import Worker
+from inbox.store.sqlite import migrations
+from tests.support.stores import (
     HELD,
     SqliteStore,
     acted,
@@ -102,15 +102,15 @@ def test_migrations_make_the_schema(tmp_path: Path, empty_file: bool) -> None:
     for make in OPEN:
         make(path).close()
     assert (TABLES, INDEXES) == (names(path, "table"), names(path, "index"))
-    assert [("inbox", name) for name in schema.KNOWN] == run(
+    assert [("inbox", name) for name in migrations.KNOWN] == run(
         path, "SELECT migration_set, name FROM _sqlite_migrations ORDER BY id"
     )
-    assert [(schema.APPLICATION_ID,)] == run(path, "PRAGMA application_id")
+    assert [(migrations.APPLICATION_ID,)] == run(path, "PRAGMA application_id")
 
 
 def test_every_migration_is_known() -> None:
     """The list that tells newer databases apart is the list of migrations."""
-    assert list(schema.KNOWN) == [migration.name for migration in schema.migrations._migrations]
+    assert list(migrations.KNOWN) == [migration.name for migration in migrations.migrations._migrations]
 
 
 def _open_from_process(folder: Path, number: int, wait: Callable[[], object]) -> str:
@@ -125,14 +125,14 @@ def test_processes_that_open_at_once_migrate_once(tmp_path: Path) -> None:
     """Of 4 processes on a new file one makes it; all can use it."""
     outcomes = in_processes(4, _open_from_process, tmp_path)
     assert ["accepted", "duplicate", "duplicate", "duplicate"] == sorted(outcomes)
-    assert [(len(schema.KNOWN),)] == run(tmp_path / "inbox.db", "SELECT count(*) FROM _sqlite_migrations")
+    assert [(len(migrations.KNOWN),)] == run(tmp_path / "inbox.db", "SELECT count(*) FROM _sqlite_migrations")
 
 
 def test_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it is one transaction; the next try begins from the start."""
     path = tmp_path / "inbox.db"
     with monkeypatch.context() as patch:
-        patch.setattr(schema.first, "TABLES", f"{schema.first.TABLES}; CREATE TABLE broken (")
+        patch.setattr(migrations.first, "TABLES", f"{migrations.first.TABLES}; CREATE TABLE broken (")
         with pytest.raises(StoreUnusable, match="incomplete input"):
             sqlite.open_work(path)
     assert [] == names(path, "table")

@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from inbox.store.base import Outcome
-from inbox.store.sqlite import open_views, views
-from inbox.store.sqlite.views import SqliteViews
-from inbox.store.views import Unfinished
-from tests.store.stores import SqliteStore, claimed, connection_of, event, handler, routed
+from inbox.store.protocols import Outcome
+from inbox.store.protocols_views import Unfinished
+from inbox.store.sql import dashboard
+from inbox.store.sql.dashboard import SqliteViews
+from inbox.store.sqlite import open_views
+from tests.support.stores import SqliteStore, claimed, connection_of, event, handler, routed
 
 VALUES = {"id": 1, "limit": 5, "since": 0, "until": 60, "source": "acme", "before": 9}
 LARGE = ("events", "deliveries", "attempts", "bodies", "refusals", "counts")
-PAGE = f"{views.REFUSALS} WHERE source = :source AND id < :before ORDER BY id DESC LIMIT :limit"
+PAGE = f"{dashboard.REFUSALS} WHERE source = :source AND id < :before ORDER BY id DESC LIMIT :limit"
 QUERIES = {
     name: value
-    for name, value in vars(views).items()
+    for name, value in vars(dashboard).items()
     if name.isupper() and not name.startswith("_") and isinstance(value, str) and name != "REFUSALS"
 }
 

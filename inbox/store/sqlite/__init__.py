@@ -3,31 +3,31 @@
 from contextlib import suppress
 from pathlib import Path
 
-from inbox.errors import StoreUnavailable
-from inbox.store.sqlite.access import SqliteAccess
-from inbox.store.sqlite.acting import SqliteActing
-from inbox.store.sqlite.alarms import SqliteAlarms
-from inbox.store.sqlite.archive import SqliteArchive
+from inbox.core.errors import StoreUnavailable
+from inbox.core.histograms import Observe, unobserved
+from inbox.store.sealing.sealer import UNSEALED, Sealer
+from inbox.store.sql.accounts import SqliteAccess
+from inbox.store.sql.actions import SqliteActing
+from inbox.store.sql.alarms import SqliteAlarms
+from inbox.store.sql.archive import SqliteArchive
+from inbox.store.sql.dashboard import SqliteViews
+from inbox.store.sql.deliveries import SqliteWork
+from inbox.store.sql.elapsed import SqliteTimekeeping
+from inbox.store.sql.erasure import SqliteErasing
+from inbox.store.sql.event_search import SqliteFinding
+from inbox.store.sql.events import SqliteInlet
+from inbox.store.sql.monitor import SqliteWatch
+from inbox.store.sql.refusals import RefusalLimits, usual
+from inbox.store.sql.retention import SqliteKeeping, rewrite
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.elapsed import SqliteTimekeeping
-from inbox.store.sqlite.erase import SqliteErasing
-from inbox.store.sqlite.examine import look_for_damage
-from inbox.store.sqlite.finding import SqliteFinding
+from inbox.store.sqlite.disk_space import Space
+from inbox.store.sqlite.fts_indexing import SqliteIndexing
 from inbox.store.sqlite.identity import advance, identify
-from inbox.store.sqlite.indexing import SqliteIndexing
-from inbox.store.sqlite.inlet import SqliteInlet
-from inbox.store.sqlite.mark import admit, is_ours
-from inbox.store.sqlite.presence import Presence
-from inbox.store.sqlite.prune import SqliteKeeping, rewrite
-from inbox.store.sqlite.refused import RefusalLimits, usual
-from inbox.store.sqlite.schema import migrate
-from inbox.store.sqlite.seal import UNSEALED, Sealer
-from inbox.store.sqlite.space import Space
-from inbox.store.sqlite.views import SqliteViews
-from inbox.store.sqlite.watch import SqliteWatch
-from inbox.store.sqlite.work import SqliteWork
-from inbox.timings import Observe, unobserved
+from inbox.store.sqlite.inspect import look_for_damage
+from inbox.store.sqlite.instance_lock import Presence
+from inbox.store.sqlite.marker import admit, is_ours
+from inbox.store.sqlite.migrations import migrate
 
 __all__ = [
     "Presence",

@@ -12,15 +12,15 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inbox.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUnusable, Unreadable
-from inbox.identity import content_digest
-from inbox.store.sqlite import identity, mark
+from inbox.core.errors import Erased, InTheWay, KeyMissing, StoreUnavailable, StoreUnusable, Unreadable
+from inbox.store.sealing.sealer import UNSEALED, Sealer
+from inbox.store.sqlite import identity, marker
 from inbox.store.sqlite.connection import Connection, translated
-from inbox.store.sqlite.mark import APPLICATION_ID
-from inbox.store.sqlite.placing import BESIDE, named_when_done, refuse_to_overwrite
-from inbox.store.sqlite.presence import alone
-from inbox.store.sqlite.schema import KNOWN, migrate
-from inbox.store.sqlite.seal import UNSEALED, Sealer
+from inbox.store.sqlite.instance_lock import alone
+from inbox.store.sqlite.marker import APPLICATION_ID
+from inbox.store.sqlite.migrations import KNOWN, migrate
+from inbox.store.sqlite.placement import BESIDE, named_when_done, refuse_to_overwrite
+from inbox.verify.event_key import content_digest
 
 Tell = Callable[[str, int, int], None]
 """Is told what is going on, how much of it is done, and of how much; 0 is not known."""
@@ -75,7 +75,7 @@ def back_up(
     """
     if not database.exists():
         raise StoreUnavailable(f"there is no database at {database}")
-    mark.admit(database)
+    marker.admit(database)
     if target.exists() and target.samefile(database):
         raise InTheWay(f"{target} is the database itself")
     refuse_to_overwrite(target, *(BESIDE if force else ("", *BESIDE)), hint="choose another name, or use --force")
@@ -96,7 +96,7 @@ def restore(source: Path, database: Path, *, at: float, tell: Tell, sealer: Seal
     with alone(database):
         refuse_to_overwrite(database, "", *BESIDE, hint="move it away first, with its -wal")
         with named_when_done(database, replace=False) as made:
-            known = mark.read(database)
+            known = marker.read(database)
             found = _copy(
                 *(_reading(source, at_rest=not source.with_name(f"{source.name}-wal").exists()), made, tell),
                 number=lambda generation: max(abs(generation), known.generation if known is not None else 0) + 1,
@@ -193,7 +193,7 @@ def _let_wait(database: Path, at: float) -> None:
     """Let what ran wait. Atomic: one transaction."""
     with closing(Connection(database, durable=True)) as connection:
         migrate(connection)
-        mark.write(database, identity.current(connection))
+        marker.write(database, identity.current(connection))
         with connection.write() as raw:
             raw.execute(_WAIT_AGAIN, {"at": at})
             raw.execute(_END_ATTEMPTS, {"at": at})

@@ -17,12 +17,12 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 from sqlite_utils import Database
 
-from inbox.errors import StoreChanged, StoreUnavailable, StoreUnusable
-from inbox.integrity import damage, descriptors_change
+from inbox.core.errors import StoreChanged, StoreUnavailable, StoreUnusable
+from inbox.core.process_integrity import damage, descriptors_change
 from inbox.store.sqlite import registry
-from inbox.store.sqlite.mark import admit
+from inbox.store.sqlite.marker import admit
 from inbox.store.sqlite.owner import give_to_owner
-from inbox.store.sqlite.turn import Turn
+from inbox.store.sqlite.write_lock import Turn
 
 log = structlog.get_logger("inbox.store")
 

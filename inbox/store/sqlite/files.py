@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from inbox.errors import StoreChanged, StoreUnavailable
+from inbox.core.errors import StoreChanged, StoreUnavailable
 
 HEADER = 100
 """Bytes at the beginning of a database, https://sqlite.org/fileformat.html#the_database_header."""

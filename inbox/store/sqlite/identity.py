@@ -1,7 +1,7 @@
 """The id and the generation of a database, and its marker; see `mark` for what they are compared with, and when."""
 
-from inbox.errors import StoreUnusable
-from inbox.store.sqlite import mark
+from inbox.core.errors import StoreUnusable
+from inbox.store.sqlite import marker
 from inbox.store.sqlite.connection import Connection
 
 TABLES = (
@@ -14,14 +14,14 @@ def identify(connection: Connection) -> None:
     """Compare the database with its marker, once per process, or make the marker. Raises StoreUnusable."""
     if connection.files.identified:
         return
-    found, known = current(connection), mark.read(connection.files.path)
+    found, known = current(connection), marker.read(connection.files.path)
     if known is not None and known.database not in ("", found.database):
         raise StoreUnusable(
             f"{connection.files.path} is the database of another inbox: put the one back that was here; to go on with "
-            f"this one, delete {mark.path_of(connection.files.path)}"
+            f"this one, delete {marker.path_of(connection.files.path)}"
         )
     if known is None or not known.database:
-        mark.write(connection.files.path, found)
+        marker.write(connection.files.path, found)
     connection.files.identified = True
 
 
@@ -33,12 +33,12 @@ def advance(connection: Connection) -> None:
     with connection.write() as raw:
         ((generation,),) = raw.execute("PRAGMA user_version")
         raw.execute(f"PRAGMA user_version = {generation + 1}")
-    mark.write(connection.files.path, current(connection))
+    marker.write(connection.files.path, current(connection))
 
 
-def current(connection: Connection) -> mark.Mark:
+def current(connection: Connection) -> marker.Mark:
     """Return the id of the database and its generation; what another process can see is on disk."""
     with connection.snapshot():
         (row,) = connection.rows("SELECT hex(id) AS id FROM identity")
         ((generation,),) = connection.rows("PRAGMA user_version")
-    return mark.Mark(row["id"].lower(), generation)
+    return marker.Mark(row["id"].lower(), generation)

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from inbox.retention import Pruner
-from inbox.retention_settings import RetentionSettings
-from inbox.store.base import Archive, Filter
-from inbox.store.keeping import Keeping
+from inbox.core.config.retention_settings import RetentionSettings
+from inbox.operate.retention import Pruner
+from inbox.store.protocols import Archive, Filter
+from inbox.store.protocols_retention import Keeping
 from inbox.store.sqlite import open_archive, open_keeping
 from tests.benchmarks.bars.answers import MAIN
 from tests.benchmarks.contestants import Bare, Inbox

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-from inbox.config import load
+from inbox.core.config.settings import load
 from inbox.runtime import Runtime
 from tests.benchmarks.contestants import Inbox
 from tests.benchmarks.figures import Figure, Spread

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.place import descendants
+from tests.support.place import descendants
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.acceptance.place import descendants, free_port
+from tests.support.place import descendants, free_port
 
 PATIENCE = 60.0
 APPS = Path(__file__).parent / "apps"

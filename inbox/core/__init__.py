@@ -1,0 +1,1 @@
+"""Nouns, settings and log: no I/O beyond reading files, no clock."""

@@ -1,0 +1,1 @@
+"""The settings of `inbox.toml`, and the files that they name."""

@@ -1,0 +1,1 @@
+"""The processes of `inbox run`, their sockets and certificates."""

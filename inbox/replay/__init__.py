@@ -1,0 +1,1 @@
+"""Old events again: replays, actions and the release of held requests."""

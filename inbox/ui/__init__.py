@@ -1,0 +1,1 @@
+"""What an owner sees and does: services, pages and the JSON endpoints."""

@@ -1,0 +1,1 @@
+"""The pages under `/inbox/`: server-rendered, for the owner, off until a password is set."""
