@@ -20,7 +20,7 @@ from inbox.core.elapsed import Clocks
 from inbox.core.errors import ConfigError, Malformed, StoreError
 from inbox.core.lazy import Once
 from inbox.core.models import HandlerSpec, Payload, Request
-from inbox.receive.queue_notifier import Wakes
+from inbox.receive.queue_notifier import QueueNotifier
 from inbox.store import sqlite
 from inbox.store.opened import Stores
 from inbox.store.protocols import Inlet
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from inbox.deliver.handler_loader import Registry
     from inbox.deliver.handover import Handover, Left, Post
     from inbox.deliver.queue import Queue
-    from inbox.operate.monitoring import Watching
+    from inbox.operate.monitoring import Monitoring
     from inbox.operate.retention import Pruner
     from inbox.operate.search_indexer import Indexer
     from inbox.receive.receiver import Receiver
-    from inbox.replay.action_runner import Performer
-    from inbox.replay.planner import Replayer
+    from inbox.replay.action_runner import ActionRunner
+    from inbox.replay.planner import ReplayPlanner
     from inbox.replay.release import Releaser
     from inbox.verify.providers.base import Provider
     from inbox.verify.schemas import Schemas
@@ -107,10 +107,10 @@ class Runtime(Stores):
         server, limits = self.settings.server, self.settings.inbox
         return sqlite.open_inlet(
             self.settings.database,
-            patience=server.patience,
-            limit=server.max_waiting,
-            max_waiting_bytes=server.max_waiting_bytes,
-            reserved_bytes=limits.reserved_bytes,
+            patience=server.store_timeout,
+            limit=server.max_in_flight,
+            max_in_flight_bytes=server.max_in_flight_bytes,
+            min_free_bytes=limits.min_free_bytes,
             max_store_bytes=limits.max_store_bytes,
             refusal_limits=lambda source: self.settings.retention.refusal_limits(self.sources.get(source)),
             observe=self.watching.timings.observe,
@@ -141,14 +141,14 @@ class Runtime(Stores):
         return Indexer(store, self.settings.search.enabled, clock=self.clock, steady=self.steady)
 
     @Once
-    def watching(self) -> "Watching":
+    def watching(self) -> "Monitoring":
         """Return those who look after the inbox."""
-        from inbox.operate.monitoring import Watching
+        from inbox.operate.monitoring import Monitoring
 
         sources, probe = (lambda: self.sources), (lambda: self.receiver.probe())
         sealer, queue = (lambda: self.sealer), (lambda: self.queue.problem())
         clocks = {"clock": self.clock, "steady": self.steady}
-        return Watching(self.settings, sources, probe, **clocks, clocks=self._clocks, sealer=sealer, queue=queue)
+        return Monitoring(self.settings, sources, probe, **clocks, clocks=self._clocks, sealer=sealer, queue=queue)
 
     @Once
     def queue(self) -> "Queue":
@@ -169,9 +169,9 @@ class Runtime(Stores):
         return Receiver(self.sources, self.schemas, self.inlet, self.wakes, self.clock, timekeeper)
 
     @Once
-    def wakes(self) -> Wakes:
+    def wakes(self) -> QueueNotifier:
         """Return how the receiver wakes the queue."""
-        return Wakes(self.queue.wake)
+        return QueueNotifier(self.queue.wake)
 
     @Once
     def unusable(self) -> Mapping[str, str]:
@@ -218,7 +218,7 @@ class Runtime(Stores):
     def empty_logs(self) -> None:
         """See to it that no log of SQLite stays when all processes have ended: a copy of a file has all of it then."""
         self.close()
-        for path in (self.settings.path(self.settings.inbox.keys), self.settings.database):
+        for path in (self.settings.path(self.settings.inbox.key_file), self.settings.database):
             try:
                 sqlite.settle(path)
             except StoreError as error:
@@ -257,20 +257,20 @@ class Runtime(Stores):
         """Return a dispatcher that wakes through `wake`; the handlers are remembered in the store."""
         import inbox.receive.receiver  # noqa: F401 – for `read`: the first delivery is not to wait for it
         from inbox.deliver.dispatcher import Dispatcher
-        from inbox.deliver.runner import Runner
-        from inbox.deliver.watchdog import Guard
+        from inbox.deliver.runner import HandlerRunner
+        from inbox.deliver.watchdog import Watchdog
 
         worker = self.settings.worker
         work = sqlite.open_work(self.settings.database, sealer=self.sealer)
         work.remember(self.registry.specs(), self.clock())
-        guard = Guard(
+        guard = Watchdog(
             lambda delivery, token: work.heartbeat(
                 delivery, token, self.clock() + worker.lease, self.steady() + worker.lease
             ),
             interval=worker.lease / 3,
-            grace=worker.grace,
+            grace=worker.kill_after,
         )
-        runner = Runner(
+        runner = HandlerRunner(
             self.registry,
             guard,
             read=self.read,
@@ -290,18 +290,18 @@ class Runtime(Stores):
         )
 
     @Once
-    def replayer(self) -> "Replayer":
+    def replayer(self) -> "ReplayPlanner":
         """Return what finds out how old events are replayed."""
-        from inbox.replay.planner import Replayer
+        from inbox.replay.planner import ReplayPlanner
 
-        return Replayer(self.archive, self.sources, self.schemas, self.known_handlers)
+        return ReplayPlanner(self.archive, self.sources, self.schemas, self.known_handlers)
 
     @Once
-    def performer(self) -> "Performer":
+    def performer(self) -> "ActionRunner":
         """Return what does recorded actions. The receiver never asks for this: it records them."""
-        from inbox.replay.action_runner import Performer
+        from inbox.replay.action_runner import ActionRunner
 
-        return Performer(self.acting, self.archive, lambda: self.replayer, clock=self.clock, steady=self.steady)
+        return ActionRunner(self.acting, self.archive, lambda: self.replayer, clock=self.clock, steady=self.steady)
 
     @Once
     def releaser(self) -> "Releaser":

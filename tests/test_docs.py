@@ -34,6 +34,9 @@ from tests.support.needs import program
 from tests.support.place import Place, eventually
 
 README = (PROJECT / "README.md").read_text()
+READMES = sorted([PROJECT / "README.md", *PROJECT.glob("*/README.md"), *PROJECT.glob("inbox/*/README.md")])
+MANUAL = "\n".join(readme.read_text() for readme in READMES)
+COMMANDS = PROJECT / "inbox" / "cli" / "README.md"
 TEMPLATE = (PROJECT / "inbox" / "cli" / "template.toml").read_text()
 
 
@@ -65,25 +68,25 @@ def _flat(group: click.Group) -> Iterator[tuple[str, click.Command]]:
 
 
 def test_the_command_reference_is_what_the_commands_say() -> None:
-    """The generated part of the README is up to date; INBOX_WRITE_DOCS=1 writes it."""
+    """The generated list is up to date; INBOX_WRITE_DOCS=1 writes it."""
     pattern = re.compile(r"(<!-- generated: commands -->\n).*?(<!-- end -->)", re.DOTALL)
-    wanted = pattern.sub(lambda found: f"{found[1]}\n{reference()}\n\n{found[2]}", README)
+    wanted = pattern.sub(lambda found: f"{found[1]}\n{reference()}\n\n{found[2]}", COMMANDS.read_text())
     if os.environ.get("INBOX_WRITE_DOCS"):
-        (PROJECT / "README.md").write_text(wanted)
-    assert wanted == README
+        COMMANDS.write_text(wanted)
+    assert wanted == COMMANDS.read_text()
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_every_provider_is_in_the_readme_and_documents_itself(name: str) -> None:
-    """The README lists it; its own docstring is complete."""
-    assert f"| `{name}` |" in README
+def test_every_provider_is_in_the_manual_and_documents_itself(name: str) -> None:
+    """A README lists it; its own docstring is complete."""
+    assert f"| `{name}` |" in MANUAL
 
 
-def test_every_status_is_in_the_readme() -> None:
+def test_every_status_is_in_the_manual() -> None:
     """HTTP statuses with their codes, and what an event can be."""
     codes = {f"| {status} | `{error.code}`" for error, status in STATUSES.items() if hasattr(error, "code")}
-    assert [] == [row for row in codes if row not in README]
-    assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in README]
+    assert [] == [row for row in codes if row not in MANUAL]
+    assert [] == [status for status in EVENT_STATUSES if f"| `{status}` |" not in MANUAL]
 
 
 @pytest.mark.parametrize(
@@ -111,14 +114,27 @@ def test_every_setting_is_in_the_manual(cls: type) -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link in a README names a file that is there."""
-    for readme in [PROJECT / "README.md", *PROJECT.glob("*/README.md")]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme.read_text()):
-            assert (readme.parent / target).exists(), f"{readme}: {target}"
+    for readme in READMES:
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", readme.read_text()):
+            found = readme.parent / target if target else readme
+            assert found.exists(), f"{readme}: {target}"
+            assert not anchor or anchor in _anchors(found), f"{readme}: {target}#{anchor}"
+
+
+def _anchors(readme: Path) -> set[str]:
+    """Return the names of the headings of a README, as links use them."""
+    headings = re.findall(r"^#+ (.*)$", readme.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_a_door() -> None:
+    """What it is, how to start, a tour, and links: two hundred lines at most."""
+    assert len(README.splitlines()) <= 200
 
 
 def block(name: str) -> str:
-    """Return the code of a marked block of the README."""
-    found = re.search(rf"<!-- tour:{name} -->\n *```\w+\n(.*?) *```", README, re.DOTALL)
+    """Return the code of a marked block of a README."""
+    found = re.search(rf"<!-- tour:{name} -->\n *```\w+\n(.*?) *```", MANUAL, re.DOTALL)
     assert found is not None, name
     return dedent(found[1])
 
@@ -163,9 +179,9 @@ def at_port(place: Place, script: str) -> str:
     return script.replace(":8000/", f":{place.port}/")
 
 
-def test_every_endpoint_is_in_the_readme() -> None:
+def test_every_endpoint_is_in_the_manual() -> None:
     """With its method, as the document of the JSON endpoints has it."""
-    table = README.partition("## JSON for programs")[2].partition("\n## ")[0]
+    table = MANUAL.partition("## JSON for programs")[2].partition("\n## ")[0]
     found = set(re.findall(r"`([A-Z]+) (/[^`]*)`", table))
     expected = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
     assert expected == found

@@ -30,7 +30,7 @@ def backup(file: Path, force: bool, keys: bool) -> None:
     """
     runtime = opened()
     settings, sealer = runtime.settings, runtime.sealer
-    reserved = settings.inbox.reserved_bytes
+    reserved = settings.inbox.min_free_bytes
     refuse_own(settings, file)
     if keys:
         click.echo(f"{file}: {sealer.copy_keys(file, force=force)} data keys")

@@ -4,7 +4,7 @@ import click
 
 from inbox.core.config.snapshot import when
 from inbox.core.errors import ConfigError, StoreError
-from inbox.core.run_status import Notice
+from inbox.core.run_status import RunStatus
 from inbox.process import startup_checks
 from inbox.runtime import Runtime
 
@@ -16,7 +16,7 @@ def opened() -> Runtime:
     return runtime
 
 
-def goes_on(told: Notice, runtime: Runtime) -> str:
+def goes_on(told: RunStatus, runtime: Runtime) -> str:
     """Return what a running inbox does while it does not take over the files on disk, which `runtime` is made of."""
     text = f"what runs goes on with what it read at {when(told.at)}"
     try:

@@ -44,7 +44,7 @@ def _named(settings: Settings) -> Iterator[tuple[str, Path]]:
     for name in (".env", "app.py"):
         yield f"the inbox ({name})", settings.folder / name
     yield "inbox.database", settings.database
-    for name in ("queue", "keys", "handlers", "schemas"):
+    for name in ("queue", "key_file", "handlers", "schemas"):
         yield f"inbox.{name}", settings.path(getattr(inbox, name))
     for key, value in _texts(tomllib.loads(file.read_text("utf-8"))):
         for prefix in _PREFIXES:

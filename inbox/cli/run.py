@@ -15,8 +15,8 @@ from inbox.core.config.settings import FILE, Settings, load, locate
 from inbox.core.errors import ConfigError
 from inbox.core.run_status import notice, place
 from inbox.process import sockets, startup_checks, supervisor
-from inbox.process.health_probe import Watchdog, connector
-from inbox.process.reload import Reloading, reload
+from inbox.process.health_probe import HealthProbe, connector
+from inbox.process.reload import Reloader, reload
 from inbox.process.worker import consume, on_orphaned
 from inbox.runtime import Runtime
 
@@ -41,7 +41,7 @@ def run() -> None:
             environment=sockets.pass_on(inherited) | shared.environment,
             files=[shared.number] if inherited is None else [shared.number, inherited],
             renewal=signal.SIGHUP,
-            watchdog=Watchdog(connector(address, inherited), address.unresponsive_after)
+            watchdog=HealthProbe(connector(address, inherited), address.unresponsive_after)
             if address.unresponsive_after
             else None,
         ),
@@ -57,14 +57,14 @@ def run() -> None:
                 renewal=signal.SIGHUP,
             )
         )
-    reloading = Reloading(place(settings.database), supervisor.command("check"), lambda: _take(settings), shared, taken)
+    reloading = Reloader(place(settings.database), supervisor.command("check"), lambda: _take(settings), shared, taken)
     timeout = runtime.settings.worker.shutdown_timeout + 5
     supervisor.supervise(children, shutdown_timeout=timeout, reloading=reloading)
     runtime.empty_logs()
 
 
 _FIXED = (
-    "inbox.database", "inbox.queue", "server.host", "server.port", "server.connections", "server.tls_cert",
+    "inbox.database", "inbox.queue", "server.host", "server.port", "server.max_connections", "server.tls_cert",
     "server.tls_key", "server.unresponsive_after", "worker.shutdown_timeout", "admin.bind",
 )  # fmt: skip
 

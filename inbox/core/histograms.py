@@ -23,7 +23,7 @@ BUCKETS: Mapping[str, tuple[float, ...]] = {
 """What is measured, and the upper bounds of its buckets: seconds, but items for "batch"."""
 
 Observe = Callable[[str, str, float], None]
-"""See `Timings.observe`."""
+"""See `Recorder.observe`."""
 
 Counts = dict[tuple[str, str], int]
 """How often, by subject (a source or handler, "" for the process) and name."""
@@ -76,7 +76,7 @@ def histogram(what: str, counts: Mapping[str, int]) -> Histogram:
     return Histogram(tuple(buckets), counts.get(f"{what}/sum", 0) / MILLION)
 
 
-class Timings:
+class Recorder:
     """What was measured since `take` was last called; for any number of threads."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ def configure(level: str = "info", form: str = "text", *, collect: bool = False)
     wrapper: type[Any] = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
     if collect:
         writer = streams.replace(partial(_line, later), _dropped)
-        collector = _Collector(writer)
+        collector = _LineCollector(writer)
         factory: Callable[..., Any] = lambda *names: collector  # noqa: E731 – beside the other one
         wrapper = type("Quick", (_Quick, wrapper), {})
         libraries: logging.Handler = _Libraries(writer)
@@ -157,7 +157,7 @@ class _Quick:
     """What is mixed into a structlog logger: it does for most events what the processors do, in a third of the time."""
 
     _context: EventDict
-    _logger: "_Collector"
+    _logger: "_LineCollector"
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
         if "exc_info" in fields or method_name not in LEVELS:
@@ -167,7 +167,7 @@ class _Quick:
         )
 
 
-class _Collector:
+class _LineCollector:
     """A logger that leaves events to be made lines of; their fields must not change afterwards."""
 
     def __init__(self, writer: streams.LineWriter) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Notice(NamedTuple):
+class RunStatus(NamedTuple):
     """Whom to ask, how many reloads ended so far, and what was wrong with the last.
 
     stale   why the files on disk would not start, "" if they would as far as that is known
@@ -27,14 +27,14 @@ def place(database: Path) -> Path:
     return database.with_name(f".{database.name}-supervisor")
 
 
-def notice(path: Path) -> Notice | None:
+def notice(path: Path) -> RunStatus | None:
     """Return what the file says, None if no supervisor runs."""
     try:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return Notice(*json.loads(file.read()))
+                return RunStatus(*json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return None
     return None

@@ -16,7 +16,7 @@ from inbox.core.errors import StoreError, StoreUnavailable
 from inbox.core.models import Claimed
 from inbox.core.process_integrity import damage
 from inbox.deliver.handover import Left
-from inbox.deliver.watchdog import Guard
+from inbox.deliver.watchdog import Watchdog
 from inbox.store.protocols import Finished, Outcome, Work
 
 log = structlog.get_logger("inbox.deliver.batch")
@@ -42,7 +42,7 @@ class Batch:
         self,
         claimed: Sequence[Claimed],
         work: Work,
-        guard: Guard,
+        guard: Watchdog,
         *,
         clock: Callable[[], float],
         recorded: Recorded,

@@ -19,8 +19,8 @@ from inbox.core.models import Claimed, HandlerSpec
 from inbox.deliver.batch import Batch
 from inbox.deliver.handler_loader import Registry
 from inbox.deliver.handover import Post
-from inbox.deliver.runner import Runner
-from inbox.deliver.watchdog import Guard
+from inbox.deliver.runner import HandlerRunner
+from inbox.deliver.watchdog import Watchdog
 from inbox.store.protocols import Finished, Outcome, Work
 from inbox.store.protocols_routing import Worker
 
@@ -48,8 +48,8 @@ class Wake(Protocol):
         """Have somebody look for work, `after` seconds from now."""
 
 
-class Errands(Protocol):
-    """What is done between batches; `inbox.replay.action_runner.Performer` has it."""
+class BackgroundJobs(Protocol):
+    """What is done between batches; `inbox.replay.action_runner.ActionRunner` has it."""
 
     def some(self) -> float | None:
         """Do a little; return in how many seconds to come again, None if nothing is left to do."""
@@ -72,14 +72,14 @@ class Dispatcher:
         registry: Registry,
         work: Work,
         wake: Wake,
-        guard: Guard,
-        runner: Runner,
+        guard: Watchdog,
+        runner: HandlerRunner,
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],
         lease: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
-        errands: Errands | None = None,
+        errands: BackgroundJobs | None = None,
         passed: Callable[[], float | None] | None = None,
         post: Post | None = None,
     ) -> None:

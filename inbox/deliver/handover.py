@@ -87,7 +87,7 @@ class Handover:
         )
 
 
-class Damaged(Exception):
+class ProcessDamaged(Exception):
     """A handler damaged the process in which it ran."""
 
 
@@ -108,7 +108,7 @@ class Post:
         """Count a run, and tell whether it was the last of this process. Raises Damaged."""
         self.renewal.runs += 1
         if damage := self.integrity.damage(thorough=False):
-            raise Damaged(f"{claimed.handler} damaged its process: {damage}")
+            raise ProcessDamaged(f"{claimed.handler} damaged its process: {damage}")
         return bool(self.renewal.due())
 
     def works(self) -> None:
@@ -123,7 +123,7 @@ class Post:
 
     def give_up(self, error: Exception, left: Left = NOTHING) -> NoReturn:
         """End this process; what failed is the process, or the store as the process sees it."""
-        known = isinstance(error, Damaged | StoreUnavailable)
+        known = isinstance(error, ProcessDamaged | StoreUnavailable)
         why = str(error) if known else "".join(traceback.format_exception(error))
         self._handover.leave(replace(left, why=why))
         flush()

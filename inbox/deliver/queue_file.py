@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from inbox.deliver.wakeup_pipe import Bell
+from inbox.deliver.wakeup_pipe import WakeupPipe
 
 TABLES = {
     "kv": {"queue", "key", "value"},
@@ -30,9 +30,9 @@ class Outdated(sqlite3.DatabaseError):
     """The file is the queue of another version of huey."""
 
 
-def pipe_at(path: Path) -> Bell:
+def pipe_at(path: Path) -> WakeupPipe:
     """Return the wake-up pipe of the queue at `path`."""
-    return Bell(path.with_name(f"{path.name}-bell"))
+    return WakeupPipe(path.with_name(f"{path.name}-bell"))
 
 
 def problem_with(path: Path) -> str:

@@ -13,11 +13,11 @@ from inbox.core.models import Claimed, Event, Payload, Request, utc
 from inbox.core.tracebacks import described
 from inbox.deliver.handler_call import INTERRUPTED, TIMEOUT, End, ended
 from inbox.deliver.handler_loader import Registry
-from inbox.deliver.watchdog import Guard, HandlerTimeout
+from inbox.deliver.watchdog import HandlerTimeout, Watchdog
 from inbox.store.protocols import Outcome
 
 
-class Runner:
+class HandlerRunner:
     """Runs handlers of a registry.
 
     read   turns (source name, request) into the payload; raises Malformed
@@ -28,7 +28,7 @@ class Runner:
     def __init__(
         self,
         registry: Registry,
-        guard: Guard,
+        guard: Watchdog,
         *,
         read: Callable[[str, Request], Payload],
         holds: Callable[[int, str], bool],

@@ -14,7 +14,7 @@ from pathlib import Path
 from inbox.core.process_integrity import descriptors_change
 
 
-class Bell:
+class WakeupPipe:
     """The named pipe at `path`; it is made by whoever listens first, and made again if it was deleted."""
 
     def __init__(self, path: Path) -> None:

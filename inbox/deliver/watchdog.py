@@ -38,10 +38,10 @@ class HandlerTimeout(BaseException):
     """The handler ran for longer than its timeout; not an Exception, so that handlers do not catch it by accident."""
 
 
-Heartbeat = Callable[[int, str], bool]
+HeartbeatCall = Callable[[int, str], bool]
 
 
-class Guard:
+class Watchdog:
     """Watches what a worker process runs: one handler at a time, or one per thread.
 
     `heartbeat(delivery_id, token)` extends the lease and returns False if it is lost; it is called every `interval`
@@ -49,7 +49,7 @@ class Guard:
     main thread; elsewhere (a thread worker) they are not enforced, which is logged once.
     """
 
-    def __init__(self, heartbeat: Heartbeat, *, interval: float, grace: float) -> None:
+    def __init__(self, heartbeat: HeartbeatCall, *, interval: float, grace: float) -> None:
         self._heartbeat = heartbeat
         self._interval = interval
         self._grace = grace

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from inbox.core.errors import StoreError
-from inbox.core.histograms import Timings
+from inbox.core.histograms import Recorder
 from inbox.operate import metrics
 from inbox.store.protocols_monitor import Looked, Watch
 
@@ -19,11 +19,11 @@ class Limits:
 
     backlog_age: float = 300.0
     process_gone: float = 60.0
-    reserved_bytes: int = 0
+    min_free_bytes: int = 0
     max_store_bytes: int = 0
 
 
-class Lookout:
+class HealthReporter:
     """Of the process that answers.
 
     deadlines  by source: the seconds in which its sender wants an answer; its keys are the sources that are configured
@@ -40,7 +40,7 @@ class Lookout:
         watch: Callable[[], Watch],
         limits: Limits,
         *,
-        timings: Timings,
+        timings: Recorder,
         clock: Callable[[], float],
         steady: Callable[[], float],
         alarms: Callable[[], Mapping[tuple[str, str], bool]] = dict,
@@ -90,11 +90,11 @@ class Lookout:
         """Return the text for a scraper; one scrape at a time. Raises StoreError."""
         with self._one:
             return metrics.exposition(
-                metrics.Numbers(
+                metrics.MetricNumbers(
                     counts=self._watch().totals(),
                     looked=self._look(),
                     deadlines=self._deadlines,
-                    reserved_bytes=self._limits.reserved_bytes,
+                    min_free_bytes=self._limits.min_free_bytes,
                     alarms=self._alarms(),
                 )
             )
@@ -114,8 +114,8 @@ def verdicts(looked: Looked, limits: Limits) -> dict[str, str]:
 
 
 def _disk(looked: Looked, limits: Limits) -> str:
-    if looked.disk_free < limits.reserved_bytes:
-        return f"{looked.disk_free} bytes are free on the disk; reserved_bytes = {limits.reserved_bytes}"
+    if looked.disk_free < limits.min_free_bytes:
+        return f"{looked.disk_free} bytes are free on the disk; min_free_bytes = {limits.min_free_bytes}"
     if 0 < limits.max_store_bytes <= looked.store["used"]:
         return f"the store holds {looked.store['used']} bytes; max_store_bytes = {limits.max_store_bytes}"
     return ""

@@ -12,7 +12,7 @@ from multiprocessing import util
 import structlog
 
 from inbox.core.errors import StoreChanged, StoreError
-from inbox.core.histograms import Timings
+from inbox.core.histograms import Recorder
 from inbox.store.protocols_monitor import Roles, Watch
 
 log = structlog.get_logger("inbox.operate.heartbeat")
@@ -27,7 +27,7 @@ ROLL_EVERY = 12
 """Beats between two looks for old minutes."""
 
 
-class Pulse:
+class Heartbeat:
     """Of one process. `watch` opens the store when the first beat is due; `minutely` is run in another thread.
 
     `look` looks at the clocks with each beat, and returns the known time, by which old counts are forgotten. `once` is
@@ -41,7 +41,7 @@ class Pulse:
         self,
         role: Roles,
         watch: Callable[[], Watch],
-        timings: Timings,
+        timings: Recorder,
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],

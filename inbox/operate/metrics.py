@@ -27,17 +27,17 @@ REASONS = frozenset({"missing", "malformed", "mismatch", "stale", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class MetricNumbers:
     """What is shown: counts for ever, what can be seen now, deadlines (seconds) by source, which alarms are on."""
 
     counts: Counts
     looked: Looked
     deadlines: Mapping[str, float]
-    reserved_bytes: int
+    min_free_bytes: int
     alarms: Mapping[tuple[str, str], bool]
 
 
-def exposition(numbers: Numbers) -> bytes:
+def exposition(numbers: MetricNumbers) -> bytes:
     """Return the text that a scraper gets."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(numbers))
@@ -45,7 +45,7 @@ def exposition(numbers: Numbers) -> bytes:
 
 
 class _Collector:
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: MetricNumbers) -> None:
         self._numbers = numbers
         self._sources = _grouped(numbers.counts, numbers.deadlines, ("attempt:", "ended:", "rescue", "handler/"))
         self._handlers = _grouped(numbers.counts, numbers.looked.handlers, ())
@@ -117,7 +117,7 @@ class _Collector:
         yield _gauge("inbox_paused_oldest_age_seconds", "The same, of what is paused.", (), {(): looked.oldest_paused})
         yield _gauge("inbox_store_bytes", "Bytes of the database and its log.", ("part",), _keyed(looked.store))
         yield _gauge("inbox_disk_free_bytes", "Bytes free on the disk of the store.", (), {(): looked.disk_free})
-        yield _gauge("inbox_disk_reserved_bytes", "Below so many 503.", (), {(): numbers.reserved_bytes})
+        yield _gauge("inbox_disk_min_free_bytes", "Below so many 503.", (), {(): numbers.min_free_bytes})
         yield _gauge("inbox_process_sign_age_seconds", "Age of the last sign of life.", ("process",), processes)
         yield _gauge("inbox_answer_deadline_seconds", "A sender's time limit.", ("source",), _keyed(numbers.deadlines))
         yield _gauge("inbox_alarm_active", "1 if the alarm is on.", ("alarm", "subject"), on)

@@ -10,13 +10,13 @@ from inbox.core import clocks as machine
 from inbox.core.config.settings import Settings
 from inbox.core.elapsed import Clocks
 from inbox.core.errors import StoreError, StoreUnusable
-from inbox.core.histograms import Timings
+from inbox.core.histograms import Recorder
 from inbox.core.lazy import Once, Parts
 from inbox.core.run_status import notice, place
-from inbox.operate.alarms.evaluator import EVERY, LATER, Watchman
-from inbox.operate.health import Limits, Lookout
-from inbox.operate.heartbeat import Pulse
-from inbox.operate.statistics import Ledger
+from inbox.operate.alarms.evaluator import EVERY, LATER, AlarmEvaluator
+from inbox.operate.health import HealthReporter, Limits
+from inbox.operate.heartbeat import Heartbeat
+from inbox.operate.statistics import Statistics
 from inbox.store import sqlite
 from inbox.store.protocols_alarms import AlarmBook
 from inbox.store.protocols_elapsed import Timekeeping
@@ -32,7 +32,7 @@ INSPECTION = 10.0
 """Seconds for which one table is searched for damage at most: SQLite's log grows meanwhile."""
 
 
-class Watching(Parts):
+class Monitoring(Parts):
     """Watches over an inbox with these settings and sources.
 
     `probe` raises StoreError if nothing can be stored; `queue` returns why the queue cannot be used, "" if it can.
@@ -61,7 +61,7 @@ class Watching(Parts):
         self._sealer = sealer
         self._probe = probe
         self._queue = queue
-        self._pulses: list[Pulse] = []
+        self._pulses: list[Heartbeat] = []
 
     @Once
     def watch(self) -> Watch:
@@ -92,28 +92,28 @@ class Watching(Parts):
         return sqlite.open_views(self.settings.database, sealer=self._sealer())
 
     @Once
-    def ledger(self) -> Ledger:
+    def ledger(self) -> Statistics:
         """Return what reads the counts for people."""
-        return Ledger(self.views)
+        return Statistics(self.views)
 
     @Once
-    def watchman(self) -> Watchman:
+    def watchman(self) -> AlarmEvaluator:
         """Return what evaluates the alarms and tells people. Raises ConfigError."""
-        return Watchman(
+        return AlarmEvaluator(
             self.settings.alarms,
             lambda: (self.watch, self.alarm_book),
             self.deadlines,
             self.settings.folder,
             clock=self.clock,
             steady=self.steady,
-            reserved_bytes=self.settings.inbox.reserved_bytes,
+            min_free_bytes=self.settings.inbox.min_free_bytes,
             max_store_bytes=self.settings.inbox.max_store_bytes,
         )
 
     @Once
-    def timings(self) -> Timings:
+    def timings(self) -> Recorder:
         """Return what this process measured."""
-        return Timings()
+        return Recorder()
 
     @Once
     def deadlines(self) -> Mapping[str, float]:
@@ -122,16 +122,16 @@ class Watching(Parts):
         return {name: source.deadline or default for name, source in self._sources().items()}
 
     @Once
-    def lookout(self) -> Lookout:
+    def lookout(self) -> HealthReporter:
         """Return what answers how the inbox is; the receiver gives signs of life from its first answer on."""
         pulse, settings = self.pulse("receiver"), self.settings
         limits = Limits(
             backlog_age=settings.alarms.backlog_age,
             process_gone=settings.alarms.process_gone,
-            reserved_bytes=settings.inbox.reserved_bytes,
+            min_free_bytes=settings.inbox.min_free_bytes,
             max_store_bytes=settings.inbox.max_store_bytes,
         )
-        return Lookout(
+        return HealthReporter(
             self.deadlines,
             self._probe,
             lambda: self.watch,
@@ -150,9 +150,9 @@ class Watching(Parts):
         told = notice(place(self.settings.database))
         return told.stale if told is not None else ""
 
-    def pulse(self, role: Roles) -> Pulse:
+    def pulse(self, role: Roles) -> Heartbeat:
         """Return what gives this process's signs of life, once it is started."""
-        made = Pulse(
+        made = Heartbeat(
             role,
             lambda: self.watch,
             self.timings,

@@ -194,13 +194,13 @@ class Pruner:
     def _tasks_of(self, name: str, now: float | None) -> Iterator[_Task]:
         """Yield what may go of a source, in the order in which it goes."""
         statuses = tuple(s for s in EVENT_STATUSES if s not in (*_WORKED_ON, *self._defaults.keep_statuses))
-        keep = {kind: self._setting(name, f"keep_{kind}") for kind in ("attempts", "events", "keys", "refusals")}
+        keep = {kind: self._setting(name, f"keep_{kind}") for kind in ("attempts", "events", "event_keys", "refusals")}
         bodies = [age for age in (self._setting(name, "keep_bodies"), keep["events"]) if age]
         ages: dict[Kind, float] = {
             "bodies": min(bodies, default=0.0),
             "attempts": keep["attempts"],
             "events": keep["events"],
-            "keys": max(keep["keys"], self._horizon(name), keep["events"]) if keep["keys"] else 0.0,
+            "event_keys": max(keep["event_keys"], self._horizon(name), keep["events"]) if keep["event_keys"] else 0.0,
             "refusals": keep["refusals"],
         }
         for kind, age in ages.items():
@@ -213,7 +213,7 @@ class Pruner:
 
     def _beyond(self, kind: Kind, name: str) -> int:
         """Return up to which id there is too much of a source, 0 for nowhere. A body goes before its event."""
-        if kind == "keys":
+        if kind == "event_keys":
             return 0
         if kind == "refusals":
             count, size = self._defaults.refusal_limits(self._sources.get(name))

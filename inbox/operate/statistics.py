@@ -30,7 +30,7 @@ Series: TypeAlias = Mapping[tuple[str, str], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Totals:
     """What was counted.
 
     hour, day, total  counts of this minute and the 59 before it, of this hour and the 23 before it, and of all time
@@ -45,7 +45,7 @@ class Figures:
 
 
 @dataclass(slots=True)
-class _Known:
+class _Cache:
     """What is over: until `until`, as read at `at`."""
 
     at: float
@@ -59,15 +59,15 @@ class _Known:
     hours: Series = field(default_factory=dict)
 
 
-class Ledger:
+class Statistics:
     """Reads the counts of one store; for any number of threads."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
-        self._known: _Known | None = None
+        self._known: _Cache | None = None
         self._mutex = threading.Lock()
 
-    def figures(self, now: float) -> Figures:
+    def figures(self, now: float) -> Totals:
         """Return what was counted until now. Raises StoreUnavailable."""
         with self._mutex:
             known = self._known
@@ -77,10 +77,10 @@ class Ledger:
             _settle(known, recent, now)
             return _figures(known, recent)
 
-    def _read(self, now: float) -> _Known:
+    def _read(self, now: float) -> _Cache:
         until = int((now - SETTLED) // MINUTE) * MINUTE
         minutes, hours, total = self._views.counted(first_minute(now), first_hour(now), until)
-        known = _Known(now, until, _by_minute(minutes), {}, Counter(total))
+        known = _Cache(now, until, _by_minute(minutes), {}, Counter(total))
         for hour, counts in _by_minute(hours).items():
             known.by_hour[hour] = Counter(counts)
             known.day.update(counts)
@@ -100,7 +100,7 @@ def first_hour(now: float) -> int:
     return int(now // HOUR) * HOUR - (HOURS - 1) * HOUR
 
 
-def _settle(known: _Known, recent: dict[int, Counts], now: float) -> None:
+def _settle(known: _Cache, recent: dict[int, Counts], now: float) -> None:
     """Add minutes that are over by now to what is known, and let go of those that are more than an hour old."""
     until = int((now - SETTLED) // MINUTE) * MINUTE
     for minute in sorted(minute for minute in recent if minute < until):
@@ -115,14 +115,14 @@ def _settle(known: _Known, recent: dict[int, Counts], now: float) -> None:
         known.minutes, known.hours = _series(known.by_minute), _series(known.by_hour)
 
 
-def _figures(known: _Known, recent: Mapping[int, Counts]) -> Figures:
+def _figures(known: _Cache, recent: Mapping[int, Counts]) -> Totals:
     hour, day, total = Counter(known.hour), Counter(known.day), Counter(known.total)
     by_hour: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
     for minute, counts in recent.items():
         for sums in (hour, day, total, by_hour[minute - minute % HOUR]):
             sums.update(counts)
     minutes, hours = _added(known.minutes, _series(recent)), _added(known.hours, _series(by_hour))
-    return Figures(dict(hour), dict(day), dict(total), minutes, hours)
+    return Totals(dict(hour), dict(day), dict(total), minutes, hours)
 
 
 def _series(counts: Mapping[int, Mapping[tuple[str, str], int]]) -> Series:

@@ -25,7 +25,7 @@ TICK = 1.0
 """Seconds that count at most between two looks: a machine that was asleep, or stopped, has not been silent."""
 
 
-class Watchdog:
+class HealthProbe:
     """Asks in a thread of its own; `look` tells when it is enough. `after` is in seconds."""
 
     def __init__(self, connect: Callable[[], socket.socket], after: float, *, interval: float = INTERVAL) -> None:

@@ -26,10 +26,10 @@ from inbox.core.errors import InboxError
 from inbox.process import certificates, drain, sockets
 from inbox.process.startup_checks import check_settings, check_start
 from inbox.process.worker import end_orphaned
-from inbox.receive.admission import Room
-from inbox.receive.endpoint import Front
+from inbox.receive.admission import AdmissionControl
+from inbox.receive.endpoint import Endpoint
 from inbox.receive.wsgi import create_pages
-from inbox.receive.wsgi_bridge import Beside, WhenAsked
+from inbox.receive.wsgi_bridge import BufferedWsgi, LazyWsgi
 from inbox.runtime import Runtime
 
 log = structlog.get_logger("inbox.process.receiver")
@@ -48,7 +48,7 @@ START = 30.0
 """Seconds that a new process has until then."""
 
 
-def application() -> Front:
+def application() -> Endpoint:
     """Return the ASGI application of the inbox that the environment names; granian calls this in its own process."""
     runtime = _begin("receiver")
     runtime.watching.replace = _ask_for_another
@@ -58,20 +58,20 @@ def application() -> Front:
     return made
 
 
-def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> Front:
+def front(runtime: Runtime, *, closing: Callable[[], bool] = lambda: False) -> Endpoint:
     """Return the ASGI application of an inbox."""
-    server, room = runtime.settings.server, Room(runtime.settings.server)
+    server, room = runtime.settings.server, AdmissionControl(runtime.settings.server)
     lookout = runtime.watching.lookout
     health = create_pages(server, lookout, room)
-    beside = health if runtime.settings.admin.bind else WhenAsked(health, lambda: _pages(runtime))
-    return Front(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
+    beside = health if runtime.settings.admin.bind else LazyWsgi(health, lambda: _pages(runtime))
+    return Endpoint(runtime.receiver, runtime.inlet, server, beside, room, closing=closing, answered=lookout.answered)
 
 
-def pages_application() -> Beside:
+def pages_application() -> BufferedWsgi:
     """Return the ASGI application of the pages alone; granian calls this in its own process."""
     runtime = _begin("pages")
     server = runtime.settings.server
-    made = Beside(_pages(runtime), server, Room(server))
+    made = BufferedWsgi(_pages(runtime), server, AdmissionControl(server))
     _ready(server)
     return made
 
@@ -93,7 +93,7 @@ def _ready(server: ServerSettings) -> None:
     gc.freeze()  # see GARBAGE
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     if _PARENT in os.environ:
-        end_orphaned(int(os.environ[_PARENT]), server.patience + 10)
+        end_orphaned(int(os.environ[_PARENT]), server.store_timeout + 10)
         sockets.listen(int(os.environ[_SOCKET]))
         os.kill(int(os.environ[_PARENT]), READY)
 
@@ -240,14 +240,14 @@ def _serve(runtime: Runtime, server: ServerSettings, listening: socket.socket, t
         loop=Loops.uvloop,
         task_impl=TaskImpl.asyncio,  # the other one cannot be cancelled, as body_timeout does
         http=HTTPModes.http1,
-        backpressure=server.connections,
+        backpressure=server.max_connections,
         log_level=LogLevels.error,
         log_dictconfig=_LOGGING,
         ssl_cert=cert,
         ssl_key=key,
         ssl_protocol_min=SSLProtocols.tls12,
         websockets=False,
-        workers_kill_timeout=int(server.patience) + 5,  # one was seen that did not notice SIGTERM
+        workers_kill_timeout=int(server.store_timeout) + 5,  # one was seen that did not notice SIGTERM
     )
     certificates.on_change(runtime.settings, made.reload)
     made.serve()

@@ -21,7 +21,7 @@ import structlog
 
 from inbox.core.config.snapshot import Shared, Snapshot, when
 from inbox.core.errors import InboxError, NotFound
-from inbox.core.run_status import Notice, notice
+from inbox.core.run_status import RunStatus, notice
 
 log = structlog.get_logger("inbox.process.reload")
 
@@ -33,7 +33,7 @@ Taken = tuple[Snapshot, str]
 """What is on disk, and what of it only a restart can change; "" if nothing is."""
 
 
-class Reloading:
+class Reloader:
     """The supervisor's part.
 
     path    of the file that tells who runs; it is locked meanwhile, so that no process is asked that is gone
@@ -175,7 +175,7 @@ class Reloading:
     def _write(self) -> None:
         if self._file >= 0:
             running = self._running
-            told = Notice(os.getpid(), self._ended, self._problem, self._stale, running.at, running.digest)
+            told = RunStatus(os.getpid(), self._ended, self._problem, self._stale, running.at, running.digest)
             text = json.dumps(told).encode()
             os.pwrite(self._file, text, 0)
             os.ftruncate(self._file, len(text))

@@ -77,7 +77,7 @@ def _answer_at_once(listening: socket.socket) -> None:
 
 def files(server: ServerSettings) -> int:
     """Return how many files a receiver may have open: the connections, the store, and some more."""
-    return server.connections + 256
+    return server.max_connections + 256
 
 
 def allow_files(number: int) -> None:

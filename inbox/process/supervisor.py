@@ -16,8 +16,8 @@ from types import FrameType
 
 import structlog
 
-from inbox.process.health_probe import Watchdog
-from inbox.process.reload import Reloading
+from inbox.process.health_probe import HealthProbe
+from inbox.process.reload import Reloader
 
 log = structlog.get_logger("inbox.process.supervisor")
 
@@ -52,7 +52,7 @@ class Child:
     renewal: int = signal.SIGTERM
     kill_at: float | None = None
     deaths: int = 0
-    watchdog: Watchdog | None = None
+    watchdog: HealthProbe | None = None
 
     def start(self) -> None:
         """Start the process."""
@@ -134,7 +134,7 @@ def supervise(
     *,
     shutdown_timeout: float,
     interval: float = 0.2,
-    reloading: Reloading | None = None,
+    reloading: Reloader | None = None,
 ) -> None:
     """Keep the children running until SIGTERM or SIGINT, then stop them in their order; renew them on SIGHUP."""
     stopping = threading.Event()

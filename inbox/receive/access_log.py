@@ -20,7 +20,7 @@ A_SECOND = 10
 """Lines of one kind and source; what comes beyond them in the same second is counted."""
 
 
-class Lines:
+class AccessLog:
     """Writes the lines; `clock` is in seconds and never set back, `begun` is on `time.perf_counter`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

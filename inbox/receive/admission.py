@@ -28,7 +28,7 @@ PARSED_AT_ONCE = 4 * 2**20
 TAKEN_BACK = "the room of this body, which was still arriving, was needed for others"
 
 
-class Stay:
+class Reservation:
     """One request's place in the room. `remote` is the client's address.
 
     `interrupt` ends the wait for the rest of a body that was taken back. A thread that reads cannot be interrupted: its
@@ -37,7 +37,7 @@ class Stay:
 
     __slots__ = ("_remote", "_room", "inside", "interrupt", "parsing", "proven", "share", "size", "taken_back")
 
-    def __init__(self, room: "Room", remote: str) -> None:
+    def __init__(self, room: "AdmissionControl", remote: str) -> None:
         self._room = room
         self._remote = remote
         self.size = self.inside = self.parsing = 0
@@ -83,19 +83,19 @@ class _Share:
     def __init__(self, address: str) -> None:
         self.address = address
         self.size = 0
-        self.stays: dict[Stay, None] = {}
+        self.stays: dict[Reservation, None] = {}
 
 
-class Room:
-    """Has place for `max_waiting` requests and `max_waiting_bytes` of bodies; one body alone may have more.
+class AdmissionControl:
+    """Has place for `max_in_flight` requests and `max_in_flight_bytes` of bodies; one body alone may have more.
 
     A body that arrives counts with the bytes that have come, so a sender that announces much or sends slowly blocks
     nobody. Any thread may call; an `interrupt` runs in the thread that needs the room.
     """
 
     def __init__(self, server: ServerSettings) -> None:
-        self._most, self._most_bytes = server.max_waiting, server.max_waiting_bytes
-        self._part_bytes = server.max_waiting_bytes // PROVEN_FREE
+        self._most, self._most_bytes = server.max_in_flight, server.max_in_flight_bytes
+        self._part_bytes = server.max_in_flight_bytes // PROVEN_FREE
         self._mutex = Lock()
         self._requests = self._bytes = 0
         self._unproven_requests = self._unproven_bytes = 0
@@ -103,8 +103,8 @@ class Room:
         self._parsing = 0
         self._parsed = Condition()
 
-    def grow(self, stay: Stay, size: int, more: bool) -> None:
-        """See Stay. Takes room back from unproven bodies that still arrive, if that helps."""
+    def grow(self, stay: Reservation, size: int, more: bool) -> None:
+        """See Reservation. Takes room back from unproven bodies that still arrive, if that helps."""
         with self._mutex:
             if stay.taken_back:
                 raise StoreUnavailable(TAKEN_BACK)
@@ -119,8 +119,8 @@ class Room:
                 if more != (stay.share is not None):
                     self._join(stay) if more else self._part(stay)
 
-    def enter(self, stay: Stay, proven: bool) -> None:
-        """See Stay."""
+    def enter(self, stay: Reservation, proven: bool) -> None:
+        """See Reservation."""
         with self._mutex:
             if problem := self._crowded(proven):
                 raise StoreUnavailable(problem)
@@ -132,8 +132,8 @@ class Room:
             self._requests += 1
             self._unproven_requests += not proven
 
-    def leave(self, stay: Stay) -> None:
-        """See Stay."""
+    def leave(self, stay: Reservation) -> None:
+        """See Reservation."""
         with self._mutex:
             self._empty(stay)
             self._requests -= stay.inside
@@ -148,15 +148,15 @@ class Room:
         if problem:
             raise StoreUnavailable(problem)
 
-    def parse(self, stay: Stay) -> None:
-        """See Stay."""
+    def parse(self, stay: Reservation) -> None:
+        """See Reservation."""
         with self._parsed:
             self._parsed.wait_for(lambda: not self._parsing or self._parsing + stay.size <= PARSED_AT_ONCE)
             stay.parsing = stay.size
             self._parsing += stay.parsing
 
-    def parsed(self, stay: Stay) -> None:
-        """See Stay."""
+    def parsed(self, stay: Reservation) -> None:
+        """See Reservation."""
         with self._parsed:
             self._parsing -= stay.parsing
             stay.parsing = 0
@@ -178,7 +178,7 @@ class Room:
             return f"{self._unproven_requests} requests that prove nothing are being worked on"
         return ""
 
-    def _make_room(self, stay: Stay, size: int, problem: str) -> None:
+    def _make_room(self, stay: Reservation, size: int, problem: str) -> None:
         """Take bodies back until the bytes fit. Raises StoreUnavailable, and takes none back if that would not help."""
         others = sum(share.size for share in self._shares.values()) - (stay.size if stay.share is not None else 0)
         if self._lacks(size, stay.size + others, stay.proven, freed=others):
@@ -189,7 +189,7 @@ class Room:
                 raise StoreUnavailable(problem)
             self._take_back(victim)
 
-    def _victim(self, stay: Stay, size: int) -> Stay | None:
+    def _victim(self, stay: Reservation, size: int) -> Reservation | None:
         """Return the oldest arriving body of the address that has most; None if that would be this one."""
         if not self._shares:
             return None
@@ -204,26 +204,26 @@ class Room:
         oldest = next(iter(share.stays))
         return None if oldest is stay else oldest
 
-    def _take_back(self, stay: Stay) -> None:
+    def _take_back(self, stay: Reservation) -> None:
         self._empty(stay)
         stay.taken_back = True
         if stay.interrupt is not None:
             stay.interrupt()
 
-    def _empty(self, stay: Stay) -> None:
+    def _empty(self, stay: Reservation) -> None:
         if stay.share is not None:
             self._part(stay)
         self._bytes -= stay.size
         self._unproven_bytes -= 0 if stay.proven else stay.size
         stay.size = 0
 
-    def _join(self, stay: Stay) -> None:
+    def _join(self, stay: Reservation) -> None:
         address = stay.address
         share = stay.share = self._shares.setdefault(address, _Share(address))
         share.stays[stay] = None
         share.size += stay.size
 
-    def _part(self, stay: Stay) -> None:
+    def _part(self, stay: Reservation) -> None:
         share, stay.share = stay.share, None
         assert share is not None
         del share.stays[stay]

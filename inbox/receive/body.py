@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from inbox.core.errors import BodyTooLarge, Incomplete, StoreUnavailable, TooSlow
-from inbox.receive.admission import TAKEN_BACK, Stay
-from inbox.receive.deadlines import Patience
+from inbox.receive.admission import TAKEN_BACK, Reservation
+from inbox.receive.deadlines import SharedDeadline
 
 FORGOTTEN = 4 * 2**20
 """Bytes; a body announced to be longer is not read to its end for the sake of an answer."""
@@ -19,7 +19,7 @@ FORGETTING = 2.0
 class Body:
     """What is still on the wire; `patience` is how long all of it may take."""
 
-    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]], patience: Patience) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[dict[str, Any]]], patience: SharedDeadline) -> None:
         self._receive = receive
         self._patience = patience
         self._length: int | None = 0
@@ -29,7 +29,7 @@ class Body:
         """Learn from the headers how long the body is: None if it comes in chunks."""
         self._length = int(headers.get("content-length") or "0") if "transfer-encoding" not in headers else None
 
-    async def read(self, limit: int, stay: Stay) -> bytes:
+    async def read(self, limit: int, stay: Reservation) -> bytes:
         """Return the whole body, which `stay` counts. Raises BodyTooLarge, Incomplete, TooSlow, StoreUnavailable."""
         if self._length is not None and self._length > limit:
             raise BodyTooLarge(limit)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 Done: TypeAlias = Callable[[Any, BaseException | None], None]
 
 
-class Mailbox:
+class CompletionQueue:
     """Where the writer of the store leaves what became of each item; the event loop is told once for many."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -9,7 +9,7 @@ TICK = 0.05
 """Seconds between two looks for those whose time is up, which is how late they are told at most."""
 
 
-class Patience:
+class SharedDeadline:
     """Of so many seconds, for each block of a task that stands between `begin` and `end`."""
 
     def __init__(self, seconds: float) -> None:

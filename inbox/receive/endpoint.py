@@ -16,17 +16,17 @@ import structlog
 from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import InboxError
 from inbox.core.models import NewEvent, Refusal, Request
-from inbox.receive.access_log import Lines
-from inbox.receive.admission import LARGE, Room, Stay
+from inbox.receive.access_log import AccessLog
+from inbox.receive.admission import LARGE, AdmissionControl, Reservation
 from inbox.receive.body import Body
-from inbox.receive.completions import Mailbox
-from inbox.receive.deadlines import TICK, Patience
+from inbox.receive.completions import CompletionQueue
+from inbox.receive.deadlines import TICK, SharedDeadline
 from inbox.receive.fair_thread import Lane
 from inbox.receive.paths import address
 from inbox.receive.receiver import Answer, Aside, Flow, ReadBody, Receiver
 from inbox.receive.responses import REQUEST_ID, WELL, Response, accepted, failed, refused
 from inbox.receive.wsgi_bridge import (
-    Beside,
+    BufferedWsgi,
     Message,
     Receive,
     Scope,
@@ -43,7 +43,7 @@ log = structlog.get_logger("inbox.receive")
 _REQUEST_ID = REQUEST_ID.lower().encode()
 
 
-class Front:
+class Endpoint:
     """Takes requests for the Receiver, and hands the others to `pages`.
 
     `closing` tells whether connections are to be closed after their answer, `answered` is told how long one took.
@@ -55,7 +55,7 @@ class Front:
         inlet: Inlet,
         server: ServerSettings,
         pages: WSGIApplication,
-        room: Room,
+        room: AdmissionControl,
         *,
         closing: Callable[[], bool] = lambda: False,
         answered: Callable[[str, float], None] = lambda source, seconds: None,
@@ -66,12 +66,12 @@ class Front:
         self._room = room
         self._closing = closing
         self._answered = answered
-        self._lines = Lines()
-        self._patience = Patience(server.body_timeout)
-        self._beside = Beside(pages, server, room)
+        self._lines = AccessLog()
+        self._patience = SharedDeadline(server.body_timeout)
+        self._beside = BufferedWsgi(pages, server, room)
         self._threads = ThreadPoolExecutor(server.threads, "large")
         self._lane = Lane()
-        self._written: Mailbox | None = None
+        self._written: CompletionQueue | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or begin and end with the server."""
@@ -89,7 +89,7 @@ class Front:
             await self._beside(scope, receive, self._politely(send))
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        self._written = Mailbox(asyncio.get_running_loop())
+        self._written = CompletionQueue(asyncio.get_running_loop())
         watch = asyncio.create_task(self._watch())
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -114,7 +114,7 @@ class Front:
             headers = headers_of(scope)
             request = request_of(scope, headers, path, self._server.trusted_proxies, identity)
             body.announced(headers)
-            answer = await self._go(self._receiver.flow(name, request), body, Stay(self._room, request.remote))
+            answer = await self._go(self._receiver.flow(name, request), body, Reservation(self._room, request.remote))
             self._lines.accepted(name, request, answer, begun)
             return accepted(answer)
         except InboxError as error:
@@ -126,7 +126,7 @@ class Front:
         await body.forget()
         return response
 
-    async def _go(self, flow: Flow, body: Body, stay: Stay) -> Answer:
+    async def _go(self, flow: Flow, body: Body, stay: Reservation) -> Answer:
         """Go the way of a request to its end. Raises Refused and StoreError."""
         try:
             need = next(flow)
@@ -172,7 +172,7 @@ class Front:
         return last
 
 
-def _parse(flow: Flow, body: bytes, stay: Stay) -> NewEvent | Refusal | Aside | ReadBody:
+def _parse(flow: Flow, body: bytes, stay: Reservation) -> NewEvent | Refusal | Aside | ReadBody:
     """Hand a large body over when it may be parsed, and return what is needed next."""
     stay.parse()
     try:

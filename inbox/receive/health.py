@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response, abort, jsonify, request
 
 from inbox.core.errors import StoreError, StoreUnavailable
-from inbox.receive.admission import Room
+from inbox.receive.admission import AdmissionControl
 from inbox.receive.statuses import RETRY_AFTER
 
 log = structlog.get_logger("inbox.receive")
@@ -16,8 +16,8 @@ log = structlog.get_logger("inbox.receive")
 _VIA_PROXY = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
 
 
-class Lookout(Protocol):
-    """What the pages show; `inbox.operate.health.Lookout` has it."""
+class HealthSource(Protocol):
+    """What the pages show; `inbox.operate.health.HealthSource` has it."""
 
     def answered(self, source: str, seconds: float) -> None:
         """Count how long an answer took."""
@@ -36,10 +36,10 @@ class Probe:
         self._probe = probe
 
     def answered(self, source: str, seconds: float) -> None:
-        """See Lookout."""
+        """See HealthSource."""
 
     def checks(self) -> dict[str, str]:
-        """See Lookout."""
+        """See HealthSource."""
         try:
             self._probe()
         except StoreError as error:
@@ -47,18 +47,20 @@ class Probe:
         return {"store": "ok"}
 
     def metrics(self) -> bytes:
-        """See Lookout."""
+        """See HealthSource."""
         return b""
 
 
-def add_pages(app: Flask, lookout: Lookout, room: Room, metrics: Literal["off", "loopback", "everyone"]) -> None:
+def add_pages(
+    app: Flask, lookout: HealthSource, room: AdmissionControl, metrics: Literal["off", "loopback", "everyone"]
+) -> None:
     """Add the pages to the application; without permission there is no page of metrics."""
     app.add_url_rule("/readyz", "readyz", _readyz(lookout, room), methods=["GET"])
     if metrics != "off":
         app.add_url_rule("/metrics", "metrics", _metrics(lookout, metrics == "everyone"), methods=["GET"])
 
 
-def _readyz(lookout: Lookout, room: Room) -> Callable[[], Response]:
+def _readyz(lookout: HealthSource, room: AdmissionControl) -> Callable[[], Response]:
     """Return the view of `/readyz`, which is not ready if a body of a sender would find no room."""
 
     def readyz() -> Response:
@@ -67,7 +69,7 @@ def _readyz(lookout: Lookout, room: Room) -> Callable[[], Response]:
             room.check()
             checks = lookout.checks()
         except StoreUnavailable as error:
-            checks = {"room": str(error)}
+            checks = {"capacity": str(error)}
         failing = [name for name, found in checks.items() if found != "ok"]
         if not failing:
             return jsonify(status="ready", checks=checks)
@@ -80,7 +82,7 @@ def _readyz(lookout: Lookout, room: Room) -> Callable[[], Response]:
     return readyz
 
 
-def _metrics(lookout: Lookout, everyone: bool) -> Callable[[], Response]:
+def _metrics(lookout: HealthSource, everyone: bool) -> Callable[[], Response]:
     """Return the view of `/metrics`, which for strangers looks as if it were not there."""
 
     def metrics() -> Response:

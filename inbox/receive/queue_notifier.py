@@ -16,7 +16,7 @@ APART = 0.025
 """Seconds between two messages: what comes in the meantime has one together; the first goes out at once."""
 
 
-class Wakes:
+class QueueNotifier:
     """Called for each event that is to be routed; calls `send` once for all that came meanwhile."""
 
     def __init__(self, send: Callable[[], None]) -> None:

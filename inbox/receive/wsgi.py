@@ -13,10 +13,10 @@ from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import BodyTooLarge, InboxError, Incomplete
 from inbox.core.models import NewEvent, Request, header_name
 from inbox.receive import responses
-from inbox.receive.access_log import Lines
-from inbox.receive.admission import Room, Stay
+from inbox.receive.access_log import AccessLog
+from inbox.receive.admission import AdmissionControl, Reservation
 from inbox.receive.body import FORGOTTEN
-from inbox.receive.health import Lookout, Probe, add_pages
+from inbox.receive.health import HealthSource, Probe, add_pages
 from inbox.receive.paths import address
 from inbox.receive.receiver import ReadBody, Receiver
 
@@ -26,20 +26,20 @@ CHUNK = 65_536
 def create_app(
     receiver: Receiver,
     server: ServerSettings = ServerSettings(),  # noqa: B008 (frozen)
-    lookout: Lookout | None = None,
+    lookout: HealthSource | None = None,
 ) -> Flask:
     """Return the WSGI application, endpoint and pages.
 
     `lookout` tells how the inbox is, and is told how long answers take; without one `/readyz` only tells whether an
     event could be taken.
     """
-    room, lookout = Room(server), lookout or Probe(receiver.probe)
+    room, lookout = AdmissionControl(server), lookout or Probe(receiver.probe)
     app = create_pages(server, lookout, room)
-    app.before_request(_receive(receiver, room, lookout, Lines()))
+    app.before_request(_receive(receiver, room, lookout, AccessLog()))
     return app
 
 
-def create_pages(server: ServerSettings, lookout: Lookout, room: Room) -> Flask:
+def create_pages(server: ServerSettings, lookout: HealthSource, room: AdmissionControl) -> Flask:
     """Return the pages alone, for an endpoint that shares the room with them, as `inbox.receive.endpoint` is one."""
     app = create_bare(server)
     add_pages(app, lookout, room, server.metrics)
@@ -57,12 +57,14 @@ def create_bare(server: ServerSettings) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     app.add_url_rule("/healthz", "healthz", lambda: jsonify(status="ok"), methods=["GET"])
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, partial(_failed, Lines()))
+    app.register_error_handler(Exception, partial(_failed, AccessLog()))
     app.after_request(_leave_nothing)
     return app
 
 
-def _receive(receiver: Receiver, room: Room, lookout: Lookout, lines: Lines) -> Callable[[], Response | None]:
+def _receive(
+    receiver: Receiver, room: AdmissionControl, lookout: HealthSource, lines: AccessLog
+) -> Callable[[], Response | None]:
     """Return what answers `/in/…`, with any method."""
 
     def receive() -> Response | None:
@@ -70,7 +72,7 @@ def _receive(receiver: Receiver, room: Room, lookout: Lookout, lines: Lines) -> 
         if found is None:
             return None
         source, path = found
-        begun, stay = time.perf_counter(), Stay(room, request.environ.get("REMOTE_ADDR") or "")
+        begun, stay = time.perf_counter(), Reservation(room, request.environ.get("REMOTE_ADDR") or "")
         asked = Request(id=receiver.request_id())
         try:
             asked = _request(path, asked.id)
@@ -108,7 +110,7 @@ def _request(path: str, identity: str) -> Request:
     )
 
 
-def _read(stay: Stay, need: ReadBody) -> bytes:
+def _read(stay: Reservation, need: ReadBody) -> bytes:
     """Return the body, which `stay` counts as it comes.
 
     Raises BodyTooLarge before reading if Content-Length says so, else one byte after the limit; StoreUnavailable.
@@ -130,7 +132,7 @@ def _read(stay: Stay, need: ReadBody) -> bytes:
     return bytes(body)
 
 
-def _enter(stay: Stay, event: NewEvent) -> None:
+def _enter(stay: Reservation, event: NewEvent) -> None:
     stay.parsed()
     stay.enter(proven=event.secret is not None)
 
@@ -147,7 +149,7 @@ def _leave_nothing(response: Response) -> Response:
     return response
 
 
-def _failed(lines: Lines, error: Exception) -> Response:
+def _failed(lines: AccessLog, error: Exception) -> Response:
     lines.failed(Request(), error, request.path, time.perf_counter())
     return _response(responses.failed())
 

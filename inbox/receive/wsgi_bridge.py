@@ -14,9 +14,9 @@ from a2wsgi import WSGIMiddleware
 from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import InboxError
 from inbox.core.models import Request, header_name
-from inbox.receive.admission import Room, Stay
+from inbox.receive.admission import AdmissionControl, Reservation
 from inbox.receive.body import Body
-from inbox.receive.deadlines import Patience
+from inbox.receive.deadlines import SharedDeadline
 from inbox.receive.paths import forwarded
 from inbox.receive.responses import Response, explained
 
@@ -35,7 +35,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class WhenAsked:
+class LazyWsgi:
     """A WSGI application whose pages are made when somebody first asks for one.
 
     They bring their own libraries, which most receivers never need, and no process needs in order to start.
@@ -56,12 +56,12 @@ class WhenAsked:
         return made(environ, start_response)
 
 
-class Beside:
+class BufferedWsgi:
     """An ASGI application that lets a WSGI application answer."""
 
-    def __init__(self, application: WSGIApplication, server: ServerSettings, room: Room) -> None:
+    def __init__(self, application: WSGIApplication, server: ServerSettings, room: AdmissionControl) -> None:
         self._application = WSGIMiddleware(application, workers=server.threads)  # type: ignore[arg-type]
-        self._patience = Patience(server.body_timeout)
+        self._patience = SharedDeadline(server.body_timeout)
         self._room = room
         self._proxies = server.trusted_proxies
 
@@ -82,7 +82,7 @@ class Beside:
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, body = headers_of(scope), Body(receive, self._patience)
-        stay = Stay(self._room, remote_of(scope, headers, self._proxies))
+        stay = Reservation(self._room, remote_of(scope, headers, self._proxies))
         try:
             body.announced(headers)
             content = await body.read(MAX_FORM, stay)

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import structlog
 
 from inbox.core.errors import InboxError, NotFound, StoreError
-from inbox.replay.planner import Prepared, Replayed, counted
+from inbox.replay.planner import Replayed, ReplayPlan, counted
 from inbox.store.protocols import Archive, Filter, ReplayResult
-from inbox.store.protocols_actions import Acting, ActionKind, Step
+from inbox.store.protocols_actions import Acting, ActionKind, ActionStep
 
 log = structlog.get_logger("inbox.replay.action_runner")
 
@@ -36,15 +36,15 @@ STATUSES: Mapping[ActionKind, tuple[str | None, ...]] = {
 
 
 class Prepares(Protocol):
-    """What says how events are replayed; `inbox.replay.planner.Replayer` does."""
+    """What says how events are replayed; `inbox.replay.planner.ReplayPlanner` does."""
 
     def prepare(
         self, events: Sequence[Mapping[str, Any]], handler: str | None, *, force: bool = False
-    ) -> list[Prepared]:
+    ) -> list[ReplayPlan]:
         """Return what is to be made of events."""
 
 
-class Performer:
+class ActionRunner:
     """Does what actions say."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Performer:
         begun = self._steady()
         place, events, gone = page(self._archive, row, at_once)
         prepared = self._prepare(row, events)
-        step = Step(
+        step = ActionStep(
             action=row["id"],
             begun=row["cursor"],
             ended=place,
@@ -115,10 +115,10 @@ class Performer:
             log.info("action.done", id=row["id"], kind=row["kind"])
         return [*_replayed(prepared, iter(results)), *(Replayed(number, problem="pruned") for number in gone)]
 
-    def _prepare(self, row: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[Prepared]:
+    def _prepare(self, row: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[ReplayPlan]:
         if row["kind"] == "replay":
             return self._replayer().prepare(events, row["handler"], force=row["force"])
-        return [Prepared(Replayed(event["id"])) for event in events]
+        return [ReplayPlan(Replayed(event["id"])) for event in events]
 
 
 def pace(rate: float | None) -> tuple[int, float]:
@@ -169,5 +169,5 @@ def _event(archive: Archive, number: int) -> dict[str, Any] | None:
         return None
 
 
-def _replayed(prepared: Sequence[Prepared], results: Iterator[ReplayResult | None]) -> list[Replayed]:
+def _replayed(prepared: Sequence[ReplayPlan], results: Iterator[ReplayResult | None]) -> list[Replayed]:
     return [counted(each.replayed, list(islice(results, len(each.handlers)))) for each in prepared]

@@ -36,7 +36,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class ReplayPlan:
     """What is to be made of one event: its handlers, its status if it was checked again; `replayed` if nothing."""
 
     replayed: Replayed
@@ -44,7 +44,7 @@ class Prepared:
     checked: Checked | None = None
 
 
-class Replayer:
+class ReplayPlanner:
     """Finds out what is to be made of old events."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Replayer:
 
     def prepare(
         self, events: Sequence[Mapping[str, Any]], handler: str | None, *, force: bool = False
-    ) -> list[Prepared]:
+    ) -> list[ReplayPlan]:
         """Check quarantined events again, and find the handlers of each; one that fails keeps no other from it.
 
         `force` runs handlers although the payload breaks its schema; they get `payload=None` if it is not JSON.
@@ -79,24 +79,24 @@ class Replayer:
             except StoreError:
                 raise
             except Exception as error:
-                prepared.append(Prepared(Replayed(event["id"], problem="failed", error=str(error))))
+                prepared.append(ReplayPlan(Replayed(event["id"], problem="failed", error=str(error))))
         return prepared
 
     def _prepare(
         self, event: Mapping[str, Any], handler: str | None, known: Sequence[HandlerSpec], force: bool
-    ) -> Prepared:
+    ) -> ReplayPlan:
         event_id, event_type, checked = event["id"], event["type"], None
         if event["body_pruned_at"] is not None:
-            return Prepared(Replayed(event_id, problem=_gone(event)))
+            return ReplayPlan(Replayed(event_id, problem=_gone(event)))
         if _quarantined(event):
             violations, event_type = self._violations(event, force)
             if violations:
                 checked = Checked(event_id, event["status"], event_type, _json(violations))
-                return Prepared(Replayed(event_id, problem="invalid"), checked=checked)
+                return ReplayPlan(Replayed(event_id, problem="invalid"), checked=checked)
         specs = choose(known, event["source"], event_type, handler)
         if _quarantined(event):
             checked = Checked(event_id, event["status"] if specs else "unhandled", event_type, None)
-        return Prepared(Replayed(event_id, problem="" if specs else "no handler"), specs, checked)
+        return ReplayPlan(Replayed(event_id, problem="" if specs else "no handler"), specs, checked)
 
     def _violations(self, event: Mapping[str, Any], force: bool) -> tuple[tuple[Violation, ...], str]:
         """Return what is wrong with a quarantined event's payload today, and its type as it is found today."""

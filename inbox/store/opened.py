@@ -9,7 +9,7 @@ from inbox.store.protocols import Archive
 from inbox.store.protocols_accounts import Access
 from inbox.store.protocols_actions import Acting
 from inbox.store.protocols_retention import Keeping
-from inbox.store.protocols_search import Finding
+from inbox.store.protocols_search import EventSearch
 
 if TYPE_CHECKING:
     from inbox.store.sql.erasure import SqliteErasing
@@ -24,14 +24,14 @@ class Stores(Parts):
         self.settings = settings
 
     @Once
-    def presence(self) -> sqlite.Presence:
+    def presence(self) -> sqlite.InstanceLock:
         """Be there, so that nobody puts another database in the place of this one. Raises InTheWay."""
-        return sqlite.Presence(self.settings.database)
+        return sqlite.InstanceLock(self.settings.database)
 
     @Once
     def sealer(self) -> sqlite.Sealer:
         """Return what seals and opens what is stored. Raises ConfigError."""
-        return sqlite.Sealer(self.settings.path(self.settings.inbox.keys), self.settings.inbox.seal_key)
+        return sqlite.Sealer(self.settings.path(self.settings.inbox.key_file), self.settings.inbox.seal_key)
 
     @Once
     def sealed(self) -> "Connection":
@@ -54,7 +54,7 @@ class Stores(Parts):
         return sqlite.open_acting(self.settings.database, sealer=self.sealer)
 
     @Once
-    def finding(self) -> Finding:
+    def finding(self) -> EventSearch:
         """Return the side of those who look for events."""
         return sqlite.open_finding(self.settings.database)
 

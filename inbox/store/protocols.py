@@ -13,7 +13,7 @@ from inbox.core.models import Claimed, HandlerSpec, NewEvent, Refusal, Request, 
 from inbox.store.filters import DELIVERY_STATUSES as DELIVERY_STATUSES
 from inbox.store.filters import EVENT_STATUSES as EVENT_STATUSES
 from inbox.store.filters import Filter as Filter
-from inbox.store.protocols_routing import Courteous, Head, Worker
+from inbox.store.protocols_routing import PacedWriter, UnroutedEvent, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Inlet(Protocol):
         ...
 
 
-class Work(Courteous, Protocol):
+class Work(PacedWriter, Protocol):
     """What the worker needs.
 
     A lease must survive that somebody sets the clock, so it is measured by a clock that nobody sets: `steady` is the
@@ -103,7 +103,7 @@ class Work(Courteous, Protocol):
         """Return the remembered handlers that are not removed, with the failure of their module if it has one."""
         ...
 
-    def heads(self, limit: int) -> list[Head]:
+    def heads(self, limit: int) -> list[UnroutedEvent]:
         """Return events that nobody has routed, oldest first."""
         ...
 

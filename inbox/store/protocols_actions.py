@@ -53,7 +53,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ActionStep:
     """A step of an action, from the place `begun` to the place `ended`; the `last` ends the action.
 
     number     events that it is about
@@ -99,7 +99,7 @@ class Acting(Protocol):
         """
         ...
 
-    def step(self, step: Step, *, at: float, held_until: float) -> list[ReplayResult | None] | None:
+    def step(self, step: ActionStep, *, at: float, held_until: float) -> list[ReplayResult | None] | None:
         """Do what the step says and move the action; None, and nothing is done, if it is not at that place any more.
 
         Returns what became of the runs, as `Archive.replay` says it, None for an event that is gone. Atomic: one

@@ -34,7 +34,7 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class AlarmNotice:
     """A change on its way: by which way, and the how-manieth try this is."""
 
     id: int
@@ -56,7 +56,7 @@ class AlarmBook(Protocol):
         """Keep new states, forget those that are gone, and have each change told by each way. All or nothing."""
         ...
 
-    def take_notices(self, at: float, limit: int) -> list[Notice]:
+    def take_notices(self, at: float, limit: int) -> list[AlarmNotice]:
         """Take notices that are due, oldest first; nobody else gets them for five minutes."""
         ...
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 from inbox.store.protocols import Filter
 
-Kind = Literal["bodies", "attempts", "events", "keys", "refusals"]
-KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys", "refusals")
+Kind = Literal["bodies", "attempts", "events", "event_keys", "refusals"]
+KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "event_keys", "refusals")
 """In the order in which they go."""
 
 
@@ -45,7 +45,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SpaceUsed:
     """The size of the database in bytes, how much of it is free, and whether that can be given back in steps."""
 
     total: int
@@ -83,7 +83,7 @@ class Keeping(Protocol):
         """Let those of these rows go that still may, and return how many that were. One short transaction."""
         ...
 
-    def space(self) -> Space:
+    def space(self) -> SpaceUsed:
         """Return how large the database is."""
         ...
 

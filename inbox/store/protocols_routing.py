@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class UnroutedEvent:
     """What routing needs to know of an event."""
 
     id: int
@@ -26,7 +26,7 @@ class Worker:
     lease: float
 
 
-class Courteous(Protocol):
+class PacedWriter(Protocol):
     """What a worker does between two pieces of work."""
 
     def give_way(self, at: float) -> None:

@@ -52,7 +52,7 @@ NAMES = 200
 """So many sources, types and handlers are named in a list to choose from."""
 
 
-class Finding(Protocol):
+class EventSearch(Protocol):
     """What those need who look for events."""
 
     def look(self, wanted: Filter, limit: int, stop: Stop = never) -> Found:

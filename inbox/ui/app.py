@@ -7,7 +7,7 @@ from flask import Flask, redirect, url_for
 from werkzeug import Response
 
 from inbox.receive.wsgi import create_bare
-from inbox.receive.wsgi_bridge import WhenAsked
+from inbox.receive.wsgi_bridge import LazyWsgi
 from inbox.runtime import Runtime
 from inbox.ui.api import views
 from inbox.ui.api.blueprint import api as endpoints
@@ -20,7 +20,7 @@ _VIEWS = (actions, views, events, handlers, login, overview, refusals)  # import
 def share(app: Flask, runtime: Runtime) -> None:
     """Have the pages answer beside the receiver's application, unless they have an address of their own."""
     if not runtime.settings.admin.bind:
-        app.wsgi_app = WhenAsked(app.wsgi_app, lambda: alone(runtime))  # type: ignore[method-assign]
+        app.wsgi_app = LazyWsgi(app.wsgi_app, lambda: alone(runtime))  # type: ignore[method-assign]
 
 
 def alone(runtime: Runtime) -> Flask:

@@ -105,7 +105,8 @@ def test_what_is_old_goes_once_the_owner_says_that_the_clock_is_right(place: Pla
     set_clock(place, 40 * DAY)
     assert "Nothing is old enough" in place.inbox("prune").stdout
     assert 1 == stored(place)[0][0]
-    assert "the jump by +40 d 0 h counts" in place.inbox("clock", "confirm", "--count").stdout
+    confirmed = place.inbox("clock", "confirm", "--count").stdout  # forty days, but for the seconds since the last look
+    assert "the jump by +40 d 0 h counts" in confirmed or "the jump by +39 d 23 h counts" in confirmed
     assert "1 rows" not in place.inbox("clock").stdout
     place.inbox("prune")
     assert (0, 0) == stored(place)[0][:2]

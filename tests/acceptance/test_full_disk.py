@@ -43,7 +43,7 @@ def place(disk: Path, tmp_path: Path) -> Iterator[Place]:
 
 def limits(disk: Path, reserved: int) -> str:
     """Return the settings of [inbox]."""
-    return f'database = "sqlite:///{disk}/inbox.db"\nqueue = "{disk}/queue.db"\nreserved_bytes = {reserved}'
+    return f'database = "sqlite:///{disk}/inbox.db"\nqueue = "{disk}/queue.db"\nmin_free_bytes = {reserved}'
 
 
 def statuses(disk: Path) -> dict[str, str]:

@@ -34,7 +34,7 @@ SOURCES = '[sources.open]\nprovider = "unsigned"\nevent_id = "json:/id"\n'
 def asleep(place: Place) -> Iterator[Place]:
     """An inbox whose standard output and error are a pipe that is full and that nothing reads."""
     place.only_handler("own", HANDLER)
-    place.configure(sources=SOURCES, worker="processes = 1\ngrace = 0.5\nlease = 2.0\nmax_crashes = 2")
+    place.configure(sources=SOURCES, worker="processes = 1\nkill_after = 0.5\nlease = 2.0\nmax_crashes = 2")
     reading, writing = os.pipe()
     place.files = (writing,)
     place.prefix = ["bash", "-c", f'exec "$0" "$@" >&{writing} 2>&{writing}']
@@ -56,7 +56,15 @@ def fill(end: int) -> None:
 
 
 def _workers(place: Place) -> list[int]:
-    return [pid for pid in descendants(place.pid) if b"\0worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in descendants(place.pid) if b"\0worker" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    """Return the command line of a process, nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_full_pipe_as_log_stops_nothing(asleep: Place) -> None:

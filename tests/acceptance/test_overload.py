@@ -45,7 +45,7 @@ def stored(place: Place) -> Counter[str]:
 
 def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Place) -> None:
     """All 60 get their 503 within three times patience, twice; sent again they are accepted once, and run once."""
-    settle(place, server="patience = 1.5")
+    settle(place, server="store_timeout = 1.5")
     place.start()
     assert (200, "", "accepted") == short(send(place, "before"))
     eventually(lambda: runs(place).total() == 1, "the worker is there")
@@ -72,12 +72,12 @@ def test_crowd_at_a_locked_store_is_refused_and_its_retries_run_once(place: Plac
 
 @pytest.mark.parametrize(
     ("server", "size", "room"),
-    [("max_waiting = 4", 0, 4), (f"max_waiting_bytes = {MIB}", 300_000, 3)],
+    [("max_in_flight = 4", 0, 4), (f"max_in_flight_bytes = {MIB}", 300_000, 3)],
     ids=["requests", "bytes"],
 )
 def test_whoever_finds_no_room_is_refused_at_once(place: Place, server: str, size: int, room: int) -> None:
     """While some wait for the store, those for whom there is no room are answered; those that wait are accepted."""
-    settle(place, server=f"patience = 20.0\nconnections = 64\n{server}")
+    settle(place, server=f"store_timeout = 20.0\nmax_connections = 64\n{server}")
     place.start("serve")
     keys = [f"event {number}" for number in range(40)]
     send(place, "before")
@@ -99,7 +99,7 @@ def finished(futures: dict[str, Future[Answer]]) -> list[Answer]:
 
 def test_memory_does_not_grow_with_what_is_sent(place: Place) -> None:
     """500 requests of 1 MB each at a stalled store: each is refused, and no more is kept than may wait."""
-    settle(place, server=f"patience = 1.0\nconnections = 16\nmax_waiting_bytes = {16 * MIB}")
+    settle(place, server=f"store_timeout = 1.0\nmax_connections = 16\nmax_in_flight_bytes = {16 * MIB}")
     place.start("serve")
     send(place, "before")
     before = memory(place)

@@ -137,7 +137,7 @@ def _keeps_what_works(place: Place) -> None:
     before = [place.children(name) for name in ("receiver", "worker")]
     for old, new, said in (
         ('"hmac"', '"hmack"', "sources.acme.provider"),
-        ("port = ", "connections = 99\nport = ", "server.connections: changed by a restart"),
+        ("port = ", "max_connections = 99\nport = ", "server.max_connections: changed by a restart"),
     ):
         renew(place, old, new)
         done = place.inbox("reload", ok=False)

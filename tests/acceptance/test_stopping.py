@@ -9,7 +9,7 @@ from tests.support.place import Place, descendants
 
 def test_a_receiver_that_does_not_react_is_killed(place: Place) -> None:
     """The process that answers is stuck: it is given time for its requests, and then the receiver ends all the same."""
-    settle(place, server="patience = 0.1")
+    settle(place, server="store_timeout = 0.1")
     place.start("serve")
     assert 200 == send(place, "before").status
     stuck = descendants(place.pid)

@@ -190,7 +190,7 @@ def test_stranger_who_fills_what_is_held_leaves_room_for_others(place: Place) ->
 
 def test_ready_is_not_said_when_a_body_would_be_refused(place: Place) -> None:
     """Events that wait for a locked store fill the room: 503, and the check that fails is named."""
-    settle(place, f"patience = 30.0\nmax_waiting_bytes = {MIB}")
+    settle(place, f"store_timeout = 30.0\nmax_in_flight_bytes = {MIB}")
     place.start()
     eventually(lambda: ready(place), "the receiver is ready")
     with locked(place) as let_go, ThreadPoolExecutor(4) as pool:
@@ -198,9 +198,9 @@ def test_ready_is_not_said_when_a_body_would_be_refused(place: Place) -> None:
         headers = {"X-Key": place.environment["STATIC_KEY"]}
         sent = [pool.submit(exchange, place, "POST", "/in/static", body, headers) for body in bodies]
         time.sleep(1)
-        ask = lambda: (got := get(place, "/readyz")).content.get("failing") == ["room"] and got  # noqa: E731
+        ask = lambda: (got := get(place, "/readyz")).content.get("failing") == ["capacity"] and got  # noqa: E731
         answer = eventually(ask, "it is not ready", 60)
-        assert "bytes are being worked on" in answer.content["checks"]["room"]
+        assert "bytes are being worked on" in answer.content["checks"]["capacity"]
         let_go()
         assert [200] * 4 == [future.result(60).status for future in sent]
     eventually(lambda: ready(place), "it is ready again")

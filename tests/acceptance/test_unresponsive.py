@@ -79,7 +79,7 @@ def test_a_machine_that_sleeps_kills_nothing(place: Place) -> None:
 
 def test_a_receiver_whose_places_are_all_taken_is_not_replaced(place: Place) -> None:
     """The watchdog has a place of its own."""
-    place.configure(server=f"{SERVER}connections = 16\n", sources=SOURCES)
+    place.configure(server=f"{SERVER}max_connections = 16\n", sources=SOURCES)
     place.start()
     receiver = place.children("receiver")[-1]
     answering(place)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inbox.deliver.queue import Queue
-from inbox.store.protocols_actions import Step
+from inbox.store.protocols_actions import ActionStep
 from inbox.store.sql.actions import SqliteActing
 from inbox.testing import Inbox
 from tests.cli.conftest import Cli
@@ -247,7 +247,7 @@ def test_many_events_are_a_few_transactions(three: Inbox, cli: Cli, monkeypatch:
     monkeypatch.setattr("inbox.cli.replay.AT_ONCE", 4)
     sizes, step = [], SqliteActing.step
 
-    def counting(acting: SqliteActing, one: Step, **options: Any) -> Any:
+    def counting(acting: SqliteActing, one: ActionStep, **options: Any) -> Any:
         sizes.append(len(one.runs))
         return step(acting, one, **options)
 

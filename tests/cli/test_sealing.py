@@ -121,7 +121,7 @@ def test_copy_of_the_keys(cli: Cli, sealed: Path) -> None:
     assert 0o600 == (sealed / "keys-copy.db").stat().st_mode & 0o777
     assert "exists: choose another name" in cli("backup", "--keys", "keys-copy.db", code=1).stderr
     assert (
-        "keys.db belongs to inbox.keys: choose another name, even with --force"
+        "keys.db belongs to inbox.key_file: choose another name, even with --force"
         in cli("backup", "--keys", "--force", "keys.db", code=1).stderr
     )
     for path in sealed.glob("keys.db*"):

@@ -142,7 +142,7 @@ def test_the_installed_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     for name in ("handlers", "schemas"):
         assert tree(PROJECT / name) == tree(folder / name)
     assert (PROJECT / "app.py").read_bytes() == (folder / "app.py").read_bytes()
-    for path in ("py.typed", "pages/openapi.toml"):
+    for path in ("py.typed", "ui/api/openapi.toml"):
         assert (packages / "inbox" / path).is_file()
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from inbox.core.histograms import BUCKETS, Timings, histogram, names
+from inbox.core.histograms import BUCKETS, Recorder, histogram, names
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_value_falls_into_the_first_bucket_that_holds_it(value: float, bucket: s
 
 def test_histogram_is_cumulative() -> None:
     """Each bucket counts what is below it, too; the last one counts everything."""
-    timings = Timings()
+    timings = Recorder()
     for value in (1, 1, 3, 200):
         timings.observe("batch", "", value)
     found = histogram("batch", {name: n for (_, name), n in timings.take().items()})
@@ -38,7 +38,7 @@ def test_nothing_measured_is_an_empty_histogram() -> None:
 
 def test_what_was_taken_is_taken_once_and_can_be_put_back() -> None:
     """If it could not be stored, it is added to what came meanwhile."""
-    timings = Timings()
+    timings = Recorder()
     timings.observe("commit", "", 0.5)
     taken = timings.take()
     assert ({("", "commit/0.5"): 1, ("", "commit/sum"): 500_000}, {}) == (taken, timings.take())
@@ -49,7 +49,7 @@ def test_what_was_taken_is_taken_once_and_can_be_put_back() -> None:
 
 def test_threads_lose_nothing() -> None:
     """Eight threads measure while another takes."""
-    timings, found = Timings(), Counter[tuple[str, str]]()
+    timings, found = Recorder(), Counter[tuple[str, str]]()
     threads = [
         threading.Thread(target=lambda: [timings.observe("answer", "a", 0.001) for _ in range(500)]) for _ in range(8)
     ]

@@ -62,7 +62,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
         handlers = "mine"
         [server]
         port = 9000
-        patience = 2
+        store_timeout = 2
         [worker]
         processes = 3
         [sources.door]
@@ -75,13 +75,13 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert read == Settings(
         folder=tmp_path,
         inbox=InboxSettings(handlers="mine"),
-        server=ServerSettings(port=9000, patience=2.0),
+        server=ServerSettings(port=9000, store_timeout=2.0),
         worker=WorkerSettings(processes=3),
         sources={
             "door": SourceSettings("door", "roomz", (Secret("1"), Secret("2")), {"header": "X", "dedupe_for": 60})
         },
     )
-    assert type(read.server.patience) is float
+    assert type(read.server.store_timeout) is float
 
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_unknown_setting_names_the_known_ones(tmp_path: Path, table: str, cls: t
         ("[server]\nport = true", "inbox.toml: server.port: must be a whole number"),
         ("[server]\nport = 80.0", "inbox.toml: server.port: must be a whole number"),
         ("[server]\nhost = 1", "inbox.toml: server.host: must be text"),
-        ('[server]\npatience = "1"', "inbox.toml: server.patience: must be a number"),
+        ('[server]\nstore_timeout = "1"', "inbox.toml: server.store_timeout: must be a number"),
         ("[worker]\nlease = true", "inbox.toml: worker.lease: must be a number"),
         ("server = 1", "inbox.toml: server: must be a table, as in [server]"),
         ("sources = []", "inbox.toml: sources: must be a table, as in [sources]"),
@@ -186,18 +186,18 @@ def test_wrong_type_names_the_right_one(tmp_path: Path, text: str, expected: str
 RANGES = [
     ("server.port", 1, 65535),
     ("server.threads", 1, 256),
-    ("server.connections", 1, 65536),
+    ("server.max_connections", 1, 65536),
     ("server.body_timeout", 0.1, 3600),
     ("server.trusted_proxies", 0, 10),
-    ("server.patience", 0.1, 60),
+    ("server.store_timeout", 0.1, 60),
     ("server.unresponsive_after", 0, 3600),
-    ("server.max_waiting", 1, 100_000),
-    ("server.max_waiting_bytes", 1_048_576, 2**34),
-    ("inbox.reserved_bytes", 0, 2**50),
+    ("server.max_in_flight", 1, 100_000),
+    ("server.max_in_flight_bytes", 1_048_576, 2**34),
+    ("inbox.min_free_bytes", 0, 2**50),
     ("inbox.max_store_bytes", 0, 2**50),
     ("worker.processes", 1, 64),
     ("worker.lease", 0.5, 3600),
-    ("worker.grace", 0.1, 600),
+    ("worker.kill_after", 0.1, 600),
     ("worker.max_crashes", 1, 100),
     ("worker.max_runs", 0, 2**31),
     ("worker.max_memory", 0, 2**50),

@@ -404,7 +404,7 @@ OF_ANOTHER_USER = """
 import os, sys
 from pathlib import Path
 from inbox.deliver import queue_storage
-from inbox.queue import Queue
+from inbox.deliver.queue import Queue
 
 path, jobs = Path(sys.argv[1]), []
 queue_storage.AGAIN = 0.0

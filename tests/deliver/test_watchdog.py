@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inbox.deliver.watchdog import Guard, HandlerTimeout
+from inbox.deliver.watchdog import HandlerTimeout, Watchdog
 
 Beat = tuple[int, str]
 
@@ -37,8 +37,8 @@ class Heart:
             assert self.more.wait_for(lambda: missing <= set(self.beats[start:]), 10), self.beats
 
 
-def guard(heart: Heart, *, interval: float = 0.01, grace: float = 60.0) -> Guard:
-    return Guard(heart, interval=interval, grace=grace)
+def guard(heart: Heart, *, interval: float = 0.01, grace: float = 60.0) -> Watchdog:
+    return Watchdog(heart, interval=interval, grace=grace)
 
 
 def named(logs: list[Any], event: str) -> list[Any]:
@@ -51,8 +51,8 @@ def armed() -> bool:
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code that has `guard`, a Guard with a grace of 0.2 s, in a process of its own."""
-    before = "from inbox.deliver.watchdog import Guard; guard = Guard(lambda *_: True, interval=1, grace=0.2)\n"
+    """Run Python code that has `guard`, a Watchdog with a grace of 0.2 s, in a process of its own."""
+    before = "from inbox.deliver.watchdog import Watchdog; guard = Watchdog(lambda *_: True, interval=1, grace=0.2)\n"
     return subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, timeout=30)
 
 
@@ -248,9 +248,9 @@ def test_the_heartbeat_starts_again_in_a_forked_child() -> None:
     done = run(
         """
 import os, threading
-from inbox.deliver.watchdog import Guard
+from inbox.deliver.watchdog import Watchdog
 beaten = threading.Event()
-guard = Guard(lambda *_: beaten.set() or True, interval=0.01, grace=9)
+guard = Watchdog(lambda *_: beaten.set() or True, interval=0.01, grace=9)
 with guard.watch(1, "t", 9):
     beaten.wait(9)
 beaten.clear()

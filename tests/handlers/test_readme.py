@@ -83,7 +83,7 @@ def test_every_file_is_listed() -> None:
 def test_facts_agree_with_the_code() -> None:
     """Numbers and names in prose are those of the code."""
     worker = WorkerSettings()
-    assert f"within `grace` ({worker.grace:g} s" in README
+    assert f"within `kill_after` ({worker.kill_after:g} s" in README
     assert 3 == worker.max_crashes
     assert "after three of one delivery" in README
     assert f'[project.entry-points."{ENTRY_POINTS}"]' in README

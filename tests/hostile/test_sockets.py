@@ -114,7 +114,7 @@ def whole(body: bytes) -> bytes:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = Place(tmp_path_factory.mktemp("sockets"))
     place.environment["HOSTILE_KEY"] = KEY
-    place.configure(server=f"connections = {CONNECTIONS}\nthreads = 2", sources=SOURCES)
+    place.configure(server=f"max_connections = {CONNECTIONS}\nthreads = 2", sources=SOURCES)
     place.start("serve")
     try:
         eventually(lambda: descendants(place.pid), "the receiver has its own process")

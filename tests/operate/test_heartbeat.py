@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inbox.core.errors import StoreUnavailable
-from inbox.core.histograms import Timings
-from inbox.operate.heartbeat import Pulse
+from inbox.core.histograms import Recorder
+from inbox.operate.heartbeat import Heartbeat
 from tests.support.place import eventually
 from tests.support.stores import SqliteStore
 
@@ -33,13 +33,13 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     made.close()
 
 
-def pulse_of(store: SqliteStore, timings: Timings, time: Time, **options: Any) -> Pulse:
-    return Pulse("worker", lambda: store.watch, timings, clock=time, steady=time, **options)
+def pulse_of(store: SqliteStore, timings: Recorder, time: Time, **options: Any) -> Heartbeat:
+    return Heartbeat("worker", lambda: store.watch, timings, clock=time, steady=time, **options)
 
 
 def test_each_beat_gives_a_sign_and_stores_what_was_measured(store: SqliteStore) -> None:
     """Nothing is left in memory, and old minutes are rolled up now and then."""
-    timings, time = Timings(), Time()
+    timings, time = Recorder(), Time()
     pulse = pulse_of(store, timings, time)
     pulse.start()
     eventually(lambda: store.watch.look(NOW, NOW).processes, "the first sign of life")
@@ -63,7 +63,7 @@ def test_each_beat_gives_a_sign_and_stores_what_was_measured(store: SqliteStore)
 
 def test_store_that_is_locked_is_tried_again(store: SqliteStore, logs: list[Any], monkeypatch: Any) -> None:
     """What was measured is kept, and the log says it once, not every five seconds."""
-    timings, time = Timings(), Time()
+    timings, time = Recorder(), Time()
     pulse = pulse_of(store, timings, time)
     pulse.start()
     pulse.stop()
@@ -89,7 +89,7 @@ def test_failure_does_not_end_the_beat(store: SqliteStore, logs: list[Any]) -> N
         called.release()
         raise ZeroDivisionError
 
-    pulse = pulse_of(store, Timings(), Time(), minutely=broken, interval=0.01)
+    pulse = pulse_of(store, Recorder(), Time(), minutely=broken, interval=0.01)
     pulse.start()
     assert all(called.acquire(timeout=20) for _ in range(3))
     pulse.stop()
@@ -98,7 +98,7 @@ def test_failure_does_not_end_the_beat(store: SqliteStore, logs: list[Any]) -> N
 
 def _measure(folder: Path) -> None:
     store = SqliteStore(folder)
-    timings = Timings()
+    timings = Recorder()
     pulse = pulse_of(store, timings, Time(), interval=1000.0)
     pulse.start()
     eventually(lambda: store.watch.look(NOW, NOW).processes, "the first beat")

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inbox.core.histograms import Counts, names
-from inbox.operate.metrics import Numbers, exposition
+from inbox.operate.metrics import MetricNumbers, exposition
 from inbox.store.protocols_monitor import Alive, Looked
 from tests.support.needs import program
 
@@ -41,7 +41,7 @@ COUNTS: Counts = {
 
 def exposed(counts: Counts = COUNTS) -> bytes:
     """Return the text of an inbox with one source and one handler."""
-    return exposition(Numbers(counts, LOOKED, {"roomz": 30.0}, 64 * 2**20, {("silence", "roomz"): True}))
+    return exposition(MetricNumbers(counts, LOOKED, {"roomz": 30.0}, 64 * 2**20, {("silence", "roomz"): True}))
 
 
 def parsed(text: bytes) -> Samples:

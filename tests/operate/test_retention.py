@@ -92,7 +92,12 @@ def test_each_part_goes_at_its_age(store: SqliteStore) -> None:
     handled(store, 99, name="other")
     store.inlet.add_refusal(refusal("gone", at=NOW - 6 * DAY))
     store.inlet.add_refusal(refusal("gone", at=NOW - 4 * DAY))
-    settings = {"keep_bodies": 10 * DAY, "keep_attempts": 20 * DAY, "keep_events": 30 * DAY, "keep_keys": 90 * DAY}
+    settings = {
+        "keep_bodies": 10 * DAY,
+        "keep_attempts": 20 * DAY,
+        "keep_events": 30 * DAY,
+        "keep_event_keys": 90 * DAY,
+    }
     before = store.dump()
     planned = counted(pruner(store, **settings).plan())
     assert ({("acme", "bodies"): 4, ("acme", "attempts"): 3, ("gone", "refusals"): 1}, before) == (
@@ -100,7 +105,7 @@ def test_each_part_goes_at_its_age(store: SqliteStore) -> None:
         store.dump(),
     )
     done = counted(pruner(store, **settings).run())
-    assert {**planned, ("acme", "events"): 2, ("acme", "keys"): 1} == done
+    assert {**planned, ("acme", "events"): 2, ("acme", "event_keys"): 1} == done
     left = [row["body_pruned_at"] for row in store.archive.events(Filter("acme"), 9)]
     assert [NOW, NOW, None] == left
     assert {} == counted(pruner(store, **settings).run())
@@ -228,21 +233,21 @@ def test_keys_outlive_the_senders_retries(store: SqliteStore) -> None:
     handled(store, 31)
     early = Pruner(
         store.keeping,
-        RetentionSettings(keep_events=DAY, keep_keys=DAY),
+        RetentionSettings(keep_events=DAY, keep_event_keys=DAY),
         {"acme": source(provider="roomz")},
         passed=lambda: NOW,
         clock=lambda: NOW,
         steady=lambda: 0.0,
         pause=lambda seconds: None,
     )
-    assert {("acme", "bodies"): 2, ("acme", "attempts"): 0, ("acme", "events"): 2, ("acme", "keys"): 1} == {
+    assert {("acme", "bodies"): 2, ("acme", "attempts"): 0, ("acme", "events"): 2, ("acme", "event_keys"): 1} == {
         ("acme", "attempts"): 0,
         **counted(early.run()),
     }
     for provider, needed in (("roomz", 30 * DAY), ("unsigned", 3600.0), ("breakcold_v2", DAY), ("breakcold", DAY)):
-        with pytest.raises(ConfigError, match=f"keep_keys must be 0 .for ever. or at least {needed:.0f}"):
-            source(provider=provider, keep_keys=needed - 1)
-        assert needed == source(provider=provider, keep_keys=needed).horizon
+        with pytest.raises(ConfigError, match=f"keep_event_keys must be 0 .for ever. or at least {needed:.0f}"):
+            source(provider=provider, keep_event_keys=needed - 1)
+        assert needed == source(provider=provider, keep_event_keys=needed).horizon
     assert 37 * DAY == source(provider="roomz", on_unverified="hold").horizon
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inbox.core.config.settings import ServerSettings
-from inbox.process.health_probe import START, TICK, Watchdog, connector
+from inbox.process.health_probe import START, TICK, HealthProbe, connector
 from tests.support.place import eventually, free_port
 
 
@@ -50,7 +50,7 @@ def served() -> Iterator[tuple[type[Answering], ServerSettings]]:
         server.shutdown()
 
 
-def silence(watchdog: Watchdog, seconds: float, begin: float = 0.0) -> str:
+def silence(watchdog: HealthProbe, seconds: float, begin: float = 0.0) -> str:
     """Look each half second for so long."""
     why = ""
     for number in range(int(seconds * 2)):
@@ -61,7 +61,7 @@ def silence(watchdog: Watchdog, seconds: float, begin: float = 0.0) -> str:
 def test_it_asks_on_one_connection_and_notices_silence(served: tuple[type[Answering], ServerSettings]) -> None:
     """Silence counts from the last answer; what begins again is given its time."""
     kind, settings = served
-    watchdog = Watchdog(connector(settings, None), 3.0, interval=0.01)
+    watchdog = HealthProbe(connector(settings, None), 3.0, interval=0.01)
     watchdog.begin(0.0)
     eventually(lambda: len(kind.asked) > 5, "it asks")
     assert ("", 1, {"/healthz"}) == (silence(watchdog, 1), len(kind.connections), set(kind.asked))
@@ -78,7 +78,7 @@ def test_it_asks_on_one_connection_and_notices_silence(served: tuple[type[Answer
 def test_a_machine_that_slept_has_not_been_silent(served: tuple[type[Answering], ServerSettings]) -> None:
     """A day between two looks counts as a moment."""
     kind, settings = served
-    watchdog = Watchdog(connector(settings, None), 3 * TICK, interval=0.01)
+    watchdog = HealthProbe(connector(settings, None), 3 * TICK, interval=0.01)
     watchdog.begin(0.0)
     eventually(lambda: kind.asked, "it asks")
     kind.well.clear()
@@ -89,7 +89,7 @@ def test_a_machine_that_slept_has_not_been_silent(served: tuple[type[Answering],
 
 def test_one_that_never_answered_is_left_alone() -> None:
     """It may start slowly, or not be reachable from here."""
-    watchdog = Watchdog(connector(ServerSettings(port=free_port()), None), 1.0, interval=0.01)
+    watchdog = HealthProbe(connector(ServerSettings(port=free_port()), None), 1.0, interval=0.01)
     watchdog.begin(0.0)
     time.sleep(0.2)
     assert "" == silence(watchdog, 2 * START)
@@ -99,7 +99,7 @@ def test_one_that_never_answered_is_left_alone() -> None:
 def test_a_new_connection_has_more_time(served: tuple[type[Answering], ServerSettings]) -> None:
     """While the receiver starts, or all its places are taken: but not for ever."""
     kind, settings = served
-    watchdog = Watchdog(connector(settings, None), 1.0, interval=0.01)
+    watchdog = HealthProbe(connector(settings, None), 1.0, interval=0.01)
     watchdog.begin(0.0)
     eventually(lambda: kind.asked, "it asks")
     watchdog._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from inbox.core import run_status
 from inbox.core.config.snapshot import Shared, Snapshot
 from inbox.core.errors import NotFound
 from inbox.process import reload
-from inbox.process.reload import Reloading
+from inbox.process.reload import Reloader
 from inbox.process.supervisor import Child
 from tests.support.place import eventually
 
@@ -28,7 +28,7 @@ def python(code: str) -> list[str]:
 def outcome(tmp_path: Path, check: list[str], fixed: str = "") -> tuple[str, bool]:
     """Return what the file says after a reload, and whether what is new was taken over."""
     path, taken = tmp_path / "file", threading.Event()
-    made = Reloading(path, check, lambda: (TAKEN, fixed), Shared(TAKEN), TAKEN)
+    made = Reloader(path, check, lambda: (TAKEN, fixed), Shared(TAKEN), TAKEN)
     made.ask()
 
     def ended() -> Any:
@@ -102,13 +102,13 @@ def test_nobody_asks_a_process_that_is_gone(tmp_path: Path) -> None:
 def test_one_that_ends_while_another_starts(tmp_path: Path) -> None:
     """The new supervisor is the one to ask as soon as the old one has ended."""
     path = tmp_path / "file"
-    first, second = (Reloading(path, ["true"], lambda: (TAKEN, ""), Shared(TAKEN), TAKEN) for _ in range(2))
+    first, second = (Reloader(path, ["true"], lambda: (TAKEN, ""), Shared(TAKEN), TAKEN) for _ in range(2))
     first.look(lambda: None)
     second.look(lambda: None)
     assert second._file < 0 <= first._file
     first.close()
     second.look(lambda: None)
-    assert run_status.Notice(os.getpid(), 0, "", "", 7.0, TAKEN.digest) == run_status.notice(path)
+    assert run_status.RunStatus(os.getpid(), 0, "", "", 7.0, TAKEN.digest) == run_status.notice(path)
     second.close()
 
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from inbox.core.errors import NotAuthentic, StoreUnavailable
 from inbox.core.models import Request
-from inbox.receive.access_log import A_SECOND, Lines
+from inbox.receive.access_log import A_SECOND, AccessLog
 from inbox.receive.wsgi import create_app
 from inbox.testing import SECRET, Inbox
 from inbox.verify.event_key import REQUEST_ID
@@ -127,7 +127,7 @@ class Second:
         return self.now
 
 
-def refuse(lines: Lines, source: str, times: int) -> None:
+def refuse(lines: AccessLog, source: str, times: int) -> None:
     for _ in range(times):
         error = NotAuthentic("mismatch", "wrong")
         error.told = {"source": source}
@@ -137,7 +137,7 @@ def refuse(lines: Lines, source: str, times: int) -> None:
 def test_a_flood_of_refusals_is_summed_up(logs: list[Any]) -> None:
     """Ten lines a second and source, then one that says how many more there were; the next second begins anew."""
     clock = Second()
-    lines = Lines(clock)
+    lines = AccessLog(clock)
     refuse(lines, "a", A_SECOND + 15)
     refuse(lines, "b", 2)
     assert A_SECOND + 2 == len(logs)
@@ -151,7 +151,7 @@ def test_a_flood_of_refusals_is_summed_up(logs: list[Any]) -> None:
 def test_a_flood_that_ends_is_summed_up_all_the_same(logs: list[Any]) -> None:
     """When somebody looks, although nothing comes any more; before the second is over there is nothing to tell."""
     clock = Second()
-    lines = Lines(clock)
+    lines = AccessLog(clock)
     refuse(lines, "a", A_SECOND + 5)
     lines.look()
     assert A_SECOND == len(logs)
@@ -163,7 +163,7 @@ def test_a_flood_that_ends_is_summed_up_all_the_same(logs: list[Any]) -> None:
 
 def test_a_storm_of_503_is_summed_up(logs: list[Any]) -> None:
     """A full disk is not filled with lines about it."""
-    lines = Lines(Second())
+    lines = AccessLog(Second())
     for _ in range(30):
         lines.refused("a", Request(), StoreUnavailable(), 503, time.perf_counter())
     lines.summarise()

@@ -11,19 +11,21 @@ import pytest
 
 from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import StoreUnavailable
-from inbox.receive.admission import LARGE, PARSED_AT_ONCE, PROBE, Room, Stay
+from inbox.receive.admission import LARGE, PARSED_AT_ONCE, PROBE, AdmissionControl, Reservation
 
 
-def stay(room: Room, size: int = 0, *, remote: str = "192.0.2.1", proven: bool = False, more: bool = False) -> Stay:
+def stay(
+    room: AdmissionControl, size: int = 0, *, remote: str = "192.0.2.1", proven: bool = False, more: bool = False
+) -> Reservation:
     """Return a request of which so much has come."""
-    made = Stay(room, remote)
+    made = Reservation(room, remote)
     made.proven = proven
     made.grow(size, more=more)
     return made
 
 
 @contextmanager
-def inside(room: Room, *sizes: int) -> Iterator[None]:
+def inside(room: AdmissionControl, *sizes: int) -> Iterator[None]:
     """Let proven requests with bodies of these sizes be worked on for as long as the block lasts."""
     stays = [stay(room, size, proven=True) for size in sizes]
     for one in stays:
@@ -33,16 +35,16 @@ def inside(room: Room, *sizes: int) -> Iterator[None]:
         one.end()
 
 
-def is_empty(room: Room) -> bool:
+def is_empty(room: AdmissionControl) -> bool:
     found = (room._requests, room._bytes, room._unproven_requests, room._unproven_bytes, room._parsing, room._shares)
     return found == (0, 0, 0, 0, 0, {})
 
 
 def test_request_that_finds_no_place_is_refused_at_once() -> None:
     """The number of requests is limited, and there is a place again when one is gone."""
-    room = Room(ServerSettings(max_waiting=2))
+    room = AdmissionControl(ServerSettings(max_in_flight=2))
     with inside(room, 1, 0), pytest.raises(StoreUnavailable, match="2 requests are being worked on"):
-        Stay(room, "").enter(proven=True)
+        Reservation(room, "").enter(proven=True)
     with inside(room, 1, 1):
         pass
     assert is_empty(room)
@@ -50,7 +52,7 @@ def test_request_that_finds_no_place_is_refused_at_once() -> None:
 
 def test_bytes_are_limited() -> None:
     """What would not fit beside the others is refused; what is alone always fits."""
-    room = Room(ServerSettings(max_waiting_bytes=10))
+    room = AdmissionControl(ServerSettings(max_in_flight_bytes=10))
     with inside(room, 6, 4):
         with pytest.raises(StoreUnavailable, match="requests with 10 bytes are being worked on"):
             stay(room, 1, proven=True)
@@ -63,7 +65,7 @@ def test_bytes_are_limited() -> None:
 
 def test_leaving_twice_or_without_having_come_changes_nothing() -> None:
     """A request that was refused leaves like any other."""
-    room = Room(ServerSettings(max_waiting=1))
+    room = AdmissionControl(ServerSettings(max_in_flight=1))
     with inside(room, 1):
         refused = stay(room, 5)
         with pytest.raises(StoreUnavailable):
@@ -76,13 +78,13 @@ def test_leaving_twice_or_without_having_come_changes_nothing() -> None:
 
 def test_what_proves_nothing_gets_half_of_the_bytes_and_of_the_places() -> None:
     """The other half is for what is proven, which may use both."""
-    room = Room(ServerSettings(max_waiting=4, max_waiting_bytes=20))
+    room = AdmissionControl(ServerSettings(max_in_flight=4, max_in_flight_bytes=20))
     strangers = [stay(room, 5), stay(room, 5)]
     with pytest.raises(StoreUnavailable, match="10 bytes that prove nothing yet"):
         stay(room, 1)
     for one in strangers:
         one.enter(proven=False)
-    third = Stay(room, "")
+    third = Reservation(room, "")
     with pytest.raises(StoreUnavailable, match="2 requests that prove nothing"):
         third.enter(proven=False)
     with inside(room, 5, 5):
@@ -94,7 +96,7 @@ def test_what_proves_nothing_gets_half_of_the_bytes_and_of_the_places() -> None:
 
 def test_what_its_body_proves_leaves_the_part_of_the_others() -> None:
     """A signed body counts as unproven while it comes, and from then on as every proven one."""
-    room = Room(ServerSettings(max_waiting_bytes=20))
+    room = AdmissionControl(ServerSettings(max_in_flight_bytes=20))
     first = stay(room, 10)
     first.enter(proven=True)
     second = stay(room, 10)
@@ -106,10 +108,10 @@ def test_what_its_body_proves_leaves_the_part_of_the_others() -> None:
 
 def test_oldest_of_the_address_that_has_most_is_taken_back() -> None:
     """Whether a stranger or a proven sender needs the room; whoever has less than others loses nothing."""
-    room = Room(ServerSettings(max_waiting_bytes=200))
+    room = AdmissionControl(ServerSettings(max_in_flight_bytes=200))
     told: list[str] = []
 
-    def arriving(name: str, size: int, remote: str) -> Stay:
+    def arriving(name: str, size: int, remote: str) -> Reservation:
         one = stay(room, size, remote=remote, more=True)
         one.interrupt = lambda: told.append(name)
         return one
@@ -129,7 +131,7 @@ def test_oldest_of_the_address_that_has_most_is_taken_back() -> None:
 
 def test_address_that_has_most_pays_for_its_own_growth() -> None:
     """Its oldest body goes; if that is the one that grows, that one is refused."""
-    room = Room(ServerSettings(max_waiting_bytes=200))
+    room = AdmissionControl(ServerSettings(max_in_flight_bytes=200))
     other = stay(room, 40, remote="192.0.2.9", more=True)
     first, second = (stay(room, 30, more=True) for _ in range(2))
     second.grow(10, more=True)
@@ -144,7 +146,7 @@ def test_address_that_has_most_pays_for_its_own_growth() -> None:
 
 def test_nothing_is_taken_back_where_that_would_not_help() -> None:
     """What has come whole, or is proven, stays; then what arrives stays as well."""
-    room = Room(ServerSettings(max_waiting_bytes=100))
+    room = AdmissionControl(ServerSettings(max_in_flight_bytes=100))
     arriving = stay(room, 5, more=True)
     with inside(room, 90):
         with pytest.raises(StoreUnavailable):
@@ -159,7 +161,7 @@ def test_nothing_is_taken_back_where_that_would_not_help() -> None:
 
 def test_room_is_ready_as_long_as_a_body_would_be_taken() -> None:
     """What strangers could be made to give back counts as free; what they have sent whole does not."""
-    room = Room(ServerSettings(max_waiting=2, max_waiting_bytes=4 * PROBE))
+    room = AdmissionControl(ServerSettings(max_in_flight=2, max_in_flight_bytes=4 * PROBE))
     arriving = stay(room, 2 * PROBE, more=True)
     room.check()
     arriving.grow(0, more=False)
@@ -175,7 +177,7 @@ def test_room_is_ready_as_long_as_a_body_would_be_taken() -> None:
 
 def test_large_bodies_are_parsed_a_few_at_a_time() -> None:
     """So many bytes at once; one alone may have more; small ones never wait."""
-    room = Room(ServerSettings())
+    room = AdmissionControl(ServerSettings())
     first, second, small = (stay(room, size, proven=True) for size in (PARSED_AT_ONCE + 1, LARGE + 1, LARGE))
     first.parse()
     small.parse()
@@ -193,12 +195,12 @@ def test_large_bodies_are_parsed_a_few_at_a_time() -> None:
 
 def test_many_come_and_go() -> None:
     """32 threads, each 100 times, proven or not, whole or in parts, from 5 addresses: nothing is left."""
-    room = Room(ServerSettings(max_waiting=16, max_waiting_bytes=40))
+    room = AdmissionControl(ServerSettings(max_in_flight=16, max_in_flight_bytes=40))
 
     def come(thread: int) -> int:
         chance, taken = random.Random(thread), 0
         for size in range(100):
-            one = Stay(room, f"192.0.2.{chance.randrange(5)}")
+            one = Reservation(room, f"192.0.2.{chance.randrange(5)}")
             one.proven = chance.random() < 0.3
             try:
                 one.grow(size % 7, more=True)

@@ -7,9 +7,9 @@ import pytest
 
 from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import TooSlow
-from inbox.receive.admission import Room, Stay
+from inbox.receive.admission import AdmissionControl, Reservation
 from inbox.receive.body import Body
-from inbox.receive.deadlines import TICK, Patience
+from inbox.receive.deadlines import TICK, SharedDeadline
 
 LATE = 2 * TICK + 0.5
 """Seconds; more than any end may be late here, also on a machine with much to do."""
@@ -24,11 +24,11 @@ async def _whole() -> dict[str, object]:
     return {"type": "http.request", "body": b"all"}
 
 
-def _stay() -> Stay:
-    return Stay(Room(ServerSettings()), "")
+def _stay() -> Reservation:
+    return Reservation(AdmissionControl(ServerSettings()), "")
 
 
-def _read(receive: object, patience: Patience) -> "asyncio.Task[bytes]":
+def _read(receive: object, patience: SharedDeadline) -> "asyncio.Task[bytes]":
     body = Body(receive, patience)  # type: ignore[arg-type]
     return asyncio.create_task(body.read(10, _stay()))
 
@@ -37,7 +37,7 @@ def test_each_waits_for_its_own_time() -> None:
     """Those that come later end later, though one timer looks for all."""
 
     async def run() -> list[float]:
-        patience, begun = Patience(0.2), time.monotonic()
+        patience, begun = SharedDeadline(0.2), time.monotonic()
 
         async def one() -> float:
             with pytest.raises(TooSlow, match=r"0 bytes came in 0\.2 s; body_timeout is that long"):
@@ -60,7 +60,7 @@ def test_who_is_in_time_is_left_alone() -> None:
     """Also later, when the time would have been up; and nobody looks any more when nobody waits."""
 
     async def run() -> None:
-        patience = Patience(0.05)
+        patience = SharedDeadline(0.05)
         task = _read(_whole, patience)
         assert b"all" == await task
         await asyncio.sleep(0.05 + 3 * TICK)
@@ -73,7 +73,7 @@ def test_who_is_in_time_is_left_alone() -> None:
 
 def test_another_event_loop_has_a_timer_of_its_own() -> None:
     """One that was left with its timer keeps nobody waiting for ever."""
-    patience = Patience(0.05)
+    patience = SharedDeadline(0.05)
 
     async def left() -> None:
         patience.end(patience.begin())
@@ -87,7 +87,7 @@ def test_a_task_goes_on_after_its_time_was_up() -> None:
     """The request is answered, by the same task, which may wait for other things and be cancelled by others."""
 
     async def run() -> str:
-        patience = Patience(0.01)
+        patience = SharedDeadline(0.01)
 
         async def request() -> str:
             with pytest.raises(TooSlow):
@@ -108,7 +108,7 @@ def test_cancellation_by_others_stays_one(seconds: float) -> None:
     """It is not taken for the end of the time, not even if both come together."""
 
     async def run() -> bool:
-        patience = Patience(seconds)
+        patience = SharedDeadline(seconds)
         task = _read(_never, patience)
         await asyncio.sleep(0)
         time.sleep(0.02)
@@ -132,7 +132,7 @@ def test_what_ends_otherwise_is_not_remembered() -> None:
             raise ConnectionError from None
 
     async def run() -> None:
-        patience = Patience(0.01)
+        patience = SharedDeadline(0.01)
         with pytest.raises(ConnectionError):
             await _read(broken, patience)
         assert (0, 0) == (len(patience._ends), len(patience._over))

@@ -250,7 +250,7 @@ class Locked:
 def impatient(inbox: Inbox, patience: float) -> Inbox:
     """Have the store wait only so long."""
     settings = inbox.runtime.settings
-    object.__setattr__(settings, "server", ServerSettings(patience=patience))
+    object.__setattr__(settings, "server", ServerSettings(store_timeout=patience))
     return inbox
 
 
@@ -306,7 +306,7 @@ def test_large_body_is_read_in_a_thread(inbox: Inbox, monkeypatch: pytest.Monkey
     assert [(False, True), (True, False)] == seen
 
 
-@pytest.mark.parametrize("limits", [{"max_waiting": 2}, {"max_waiting_bytes": 300}])
+@pytest.mark.parametrize("limits", [{"max_in_flight": 2}, {"max_in_flight_bytes": 300}])
 def test_full_room_is_503_and_the_body_is_read(inbox: Inbox, limits: dict[str, int], logs: list[Any]) -> None:
     """Who finds no room is told when to come again, has written its body to the end, and left no trace."""
     whole = genuine(inbox)
@@ -338,7 +338,7 @@ def test_those_who_announce_much_and_send_little_keep_nobody_out(inbox: Inbox) -
         assert (200, "accepted") == told_of(await site.take(Line(genuine(inbox))))
         assert [(400, "incomplete_body")] * 20 == [told_of(told) for told in await asyncio.gather(*tasks)]
 
-    drive(Site(inbox, ServerSettings(max_waiting=2, max_waiting_bytes=600)), story)
+    drive(Site(inbox, ServerSettings(max_in_flight=2, max_in_flight_bytes=600)), story)
 
 
 def test_bodies_that_come_together_share_the_room(inbox: Inbox) -> None:
@@ -349,7 +349,7 @@ def test_bodies_that_come_together_share_the_room(inbox: Inbox) -> None:
         found = [told_of(told) for told in await asyncio.gather(*(site.take(line) for line in lines))]
         return [*found, told_of(await site.take(Line(token(b"x", parts=(b"x" * 100,) * 4))))]
 
-    found = drive(Site(inbox, ServerSettings(max_waiting_bytes=300)), story)
+    found = drive(Site(inbox, ServerSettings(max_in_flight_bytes=300)), story)
     assert [(200, "quarantined"), (503, "unavailable")] == sorted(found[:2])
     assert (200, "duplicate") == found[2]
 
@@ -371,7 +371,7 @@ def test_unproven_body_that_stalls_is_taken_back_for_others(inbox: Inbox, logs: 
             line.gone.set()
         await asyncio.gather(*tasks)
 
-    drive(Site(inbox, ServerSettings(max_waiting_bytes=1900)), story)
+    drive(Site(inbox, ServerSettings(max_in_flight_bytes=1900)), story)
     assert ["event.accepted", "store.unavailable"] == sorted(names(logs)[:2])
     assert ["incomplete_body"] * 2 == refusals(inbox)
 
@@ -397,7 +397,7 @@ def test_room_is_shared_by_the_address_that_believed_proxies_saw(inbox: Inbox, p
         await asyncio.gather(*tasks)
         return done
 
-    server = ServerSettings(max_waiting_bytes=1500, trusted_proxies=proxies)
+    server = ServerSettings(max_in_flight_bytes=1500, trusted_proxies=proxies)
     assert (not proxies) == drive(Site(inbox, server), story)
 
 
@@ -421,7 +421,7 @@ def test_what_its_headers_refuse_is_read_and_not_counted(inbox: Inbox, headers: 
 
 
 def test_store_that_is_locked_too_long_is_503_in_time_and_nothing_is_stored_later(inbox: Inbox) -> None:
-    """Those that are being written and those that wait for it are told after `patience`, and it was the truth."""
+    """Those that are being written and those that wait for it are told after `store_timeout`, and it was the truth."""
     patience = 0.4
     impatient(inbox, patience)
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import StoreUnavailable
 from inbox.deliver.queue import Queue
-from inbox.operate.health import Limits, Lookout
+from inbox.operate.health import HealthReporter, Limits
 from inbox.receive.wsgi import create_app
 from inbox.runtime import Runtime
 from inbox.testing import Inbox
@@ -24,10 +24,10 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
         made.runtime.watching.watch.close()
 
 
-def lookout(inbox: Inbox, **limits: Any) -> Lookout:
+def lookout(inbox: Inbox, **limits: Any) -> HealthReporter:
     """Return a lookout that starts no threads."""
     runtime: Runtime = inbox.runtime
-    return Lookout(
+    return HealthReporter(
         {"roomz": 30.0},
         runtime.receiver.probe,
         lambda: runtime.watching.watch,
@@ -58,7 +58,7 @@ def test_ready_when_every_check_is_ok(inbox: Inbox) -> None:
     [
         ("worker", {}, "no worker has given a sign of life for 61 s"),
         ("backlog", {"backlog_age": 60.0, "process_gone": 100.0}, "work has been waiting for 61 s; backlog_age = 60"),
-        ("disk", {"reserved_bytes": 2**60, "process_gone": 100.0}, "reserved_bytes = 1152921504606846976"),
+        ("disk", {"min_free_bytes": 2**60, "process_gone": 100.0}, "min_free_bytes = 1152921504606846976"),
         ("disk", {"max_store_bytes": 1, "process_gone": 100.0}, "max_store_bytes = 1"),
     ],
 )

@@ -5,7 +5,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from inbox.receive.queue_notifier import Wakes
+from inbox.receive.queue_notifier import QueueNotifier
 from tests.support.place import eventually
 
 
@@ -26,7 +26,7 @@ class Slow:
 def test_what_comes_while_the_queue_is_busy_is_one_message() -> None:
     """The callers go on at once; what came after a message was begun has one of its own."""
     queue = Slow()
-    wakes = Wakes(queue.send)
+    wakes = QueueNotifier(queue.send)
     wakes(1)
     eventually(lambda: queue.asked == 1, "the first is under way")
     for number in range(2, 100):
@@ -40,7 +40,7 @@ def test_what_comes_while_the_queue_is_busy_is_one_message() -> None:
 def test_closing_sends_what_is_left() -> None:
     """The last wake-up is not left to the sweep."""
     queue = Slow()
-    wakes = Wakes(queue.send)
+    wakes = QueueNotifier(queue.send)
     wakes(1)
     eventually(lambda: queue.asked == 1, "the first is under way")
     wakes(2)
@@ -58,7 +58,7 @@ def test_queue_that_fails_is_logged_and_asked_again_for_the_next() -> None:
         if len(sent) == 1:
             raise OSError("no space left")
 
-    wakes = Wakes(send)
+    wakes = QueueNotifier(send)
     with capture_logs() as logs:
         wakes(1)
         eventually(lambda: logs, "it is logged")
@@ -70,7 +70,7 @@ def test_queue_that_fails_is_logged_and_asked_again_for_the_next() -> None:
 def test_no_wake_up_of_many_threads_is_lost() -> None:
     """A message is begun after each of 8,000 calls, whoever else calls."""
     called, seen = [0] * 8, [0] * 8
-    wakes = Wakes(lambda: seen.__setitem__(slice(None), called[:]))
+    wakes = QueueNotifier(lambda: seen.__setitem__(slice(None), called[:]))
 
     def call(thread: int) -> None:
         for number in range(1000):
@@ -90,7 +90,7 @@ def test_no_thread_for_now_is_logged_and_the_next_wake_up_tries_again(monkeypatc
     """The event is stored already: its sender must not get an error."""
     queue = Slow()
     queue.gate.release(10)
-    wakes = Wakes(queue.send)
+    wakes = QueueNotifier(queue.send)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

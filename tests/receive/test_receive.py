@@ -17,7 +17,7 @@ from inbox.core.config.settings import ServerSettings
 from inbox.core.errors import InboxError, StoreUnavailable
 from inbox.core.models import Request
 from inbox.receive.body import FORGOTTEN
-from inbox.receive.queue_notifier import Wakes
+from inbox.receive.queue_notifier import QueueNotifier
 from inbox.receive.receiver import MAX_UNPROVEN_VALUES
 from inbox.receive.statuses import STATUSES
 from inbox.receive.wsgi import create_app
@@ -200,7 +200,7 @@ class Gated:
 
 def test_unproven_body_that_stalls_is_taken_back_for_others(inbox: Inbox) -> None:
     """As on the event loop; a thread that reads finds out with its next part."""
-    app, body = create_app(inbox.runtime.receiver, ServerSettings(max_waiting_bytes=600)), Gated()
+    app, body = create_app(inbox.runtime.receiver, ServerSettings(max_in_flight_bytes=600)), Gated()
     overrides: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": "400"}
     with ThreadPoolExecutor(1) as pool:
         stalled = pool.submit(app.test_client().post, "/in/roomz", headers=WELL_FORMED, environ_overrides=overrides)
@@ -379,7 +379,7 @@ def test_a_failing_queue_is_logged_and_not_answered(client: FlaskClient, inbox: 
     def broken() -> None:
         raise OSError("no space for the queue")
 
-    inbox.runtime.receiver._wake = wakes = Wakes(broken)
+    inbox.runtime.receiver._wake = wakes = QueueNotifier(broken)
     assert 200 == post(client, "roomz", inbox.signed("roomz", GOOD)).status_code
     wakes.close()
     assert ["event.accepted", "queue.wake_failed"] == sorted(names(logs))

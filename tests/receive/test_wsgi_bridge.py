@@ -7,7 +7,7 @@ import threading
 from flask import Flask
 from werkzeug.test import Client
 
-from inbox.receive.wsgi_bridge import WhenAsked
+from inbox.receive.wsgi_bridge import LazyWsgi
 
 
 def test_pages_are_made_by_who_asks_first() -> None:
@@ -20,7 +20,7 @@ def test_pages_are_made_by_who_asks_first() -> None:
         made.append(threading.get_ident())
         return pages
 
-    beside = WhenAsked(health, make)
+    beside = LazyWsgi(health, make)
     assert ("well", []) == (Client(beside).get("/healthz").text, made)
     barrier, found = threading.Barrier(8), []
 

@@ -200,7 +200,7 @@ def test_restore_and_work_exclude_each_other(store: SqliteStore, copy: Path, tmp
     """Whoever works on the database, though its file was moved away, keeps it from being replaced; and the reverse."""
     back_up(store.path, copy, tell=quiet)
     target = tmp_path / "new.db"
-    first, second = sqlite.Presence(target), sqlite.Presence(target)
+    first, second = sqlite.InstanceLock(target), sqlite.InstanceLock(target)
     for someone in (first, second):
         with pytest.raises(InTheWay, match=r"a receiver or worker of new\.db is running: stop it first"):
             restore(copy, target, at=200.0, tell=quiet)
@@ -211,12 +211,12 @@ def test_restore_and_work_exclude_each_other(store: SqliteStore, copy: Path, tmp
 
     def work(*_: Any) -> None:
         with pytest.raises(InTheWay) as error:
-            sqlite.Presence(target)
+            sqlite.InstanceLock(target)
         refused.append(str(error.value))
 
     restore(copy, target, at=200.0, tell=work)
     assert {"new.db is being restored: start when that is done"} == set(refused)
-    sqlite.Presence(target).close()
+    sqlite.InstanceLock(target).close()
 
 
 def test_strange_files_are_not_restored(store: SqliteStore, copy: Path, tmp_path: Path) -> None:

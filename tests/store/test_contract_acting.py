@@ -12,7 +12,7 @@ from inbox.core.errors import NotFound
 from inbox.core.models import Claimed
 from inbox.store import sqlite
 from inbox.store.protocols import Filter, Outcome
-from inbox.store.protocols_actions import LONGEST, Step
+from inbox.store.protocols_actions import LONGEST, ActionStep
 from inbox.store.protocols_routing import Worker
 from inbox.store.sqlite import migrations
 from tests.support.stores import SqliteStore, acted, begun, claimed, event, in_threads, invalid, routed
@@ -20,9 +20,9 @@ from tests.support.stores import SqliteStore, acted, begun, claimed, event, in_t
 WHO = {"at": 1.0, "who": "ann", "why": "moving"}
 
 
-def step(number: int, begun: int, ended: int, *, last: bool = False, **fields: Any) -> Step:
+def step(number: int, begun: int, ended: int, *, last: bool = False, **fields: Any) -> ActionStep:
     """Return a step from one place to another that is about as many events."""
-    return Step(action=number, begun=begun, ended=ended, last=last, number=ended - begun, **fields)
+    return ActionStep(action=number, begun=begun, ended=ended, last=last, number=ended - begun, **fields)
 
 
 def take(store: SqliteStore, *, at: float = 100.0, limit: int = 10) -> tuple[list[Claimed], bool]:

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from inbox.core.errors import StoreUnavailable
-from inbox.store.protocols_alarms import Change, Notice, Watched
+from inbox.store.protocols_alarms import AlarmNotice, Change, Watched
 from inbox.store.sql.alarms import KEEP_CHANGES
 from tests.support.stores import SqliteStore, in_threads
 
@@ -28,12 +28,12 @@ def test_change_is_told_by_each_way_once(store: SqliteStore) -> None:
     store.alarms.record([ON], [], [START], ["email", "command"])
     first, second = store.alarms.take_notices(100.0, 10)
     change = Change("disk", "", "start", "full", 100.0, 1)
-    assert [Notice(1, "email", 1, change), Notice(2, "command", 1, change)] == [first, second]
+    assert [AlarmNotice(1, "email", 1, change), AlarmNotice(2, "command", 1, change)] == [first, second]
     store.alarms.told(1, 101.0)
     store.alarms.told(2, 101.0, error="no", again_at=160.0)
     store.close()
     assert [] == store.alarms.take_notices(159.9, 10)
-    assert [Notice(2, "command", 2, change)] == store.alarms.take_notices(160.0, 10)
+    assert [AlarmNotice(2, "command", 2, change)] == store.alarms.take_notices(160.0, 10)
     store.alarms.told(2, 161.0, error="gone")
     assert [] == store.alarms.take_notices(1e9, 10)
     assert [("email", "sent", 1, 101.0, ""), ("command", "failed", 2, None, "gone")] == [

@@ -12,13 +12,15 @@ import pytest
 from inbox.core.errors import StoreUnavailable
 from inbox.core.models import NewEvent
 from inbox.store.protocols import Archive, Filter, Inlet, Outcome, Work
-from inbox.store.protocols_actions import Acting, Checked, Step
-from inbox.store.protocols_routing import Courteous, Worker
+from inbox.store.protocols_actions import Acting, ActionStep, Checked
+from inbox.store.protocols_routing import PacedWriter, Worker
 from tests.support.stores import HELD, SqliteStore, begun, claimed, event, handler, held, invalid, routed
 
 Call = Callable[[SqliteStore], Any]
 
-STEP = Step(action=1, begun=0, ended=3, last=False, number=1, checked=[Checked(3, "unhandled", "t" * 20_000, None)])
+STEP = ActionStep(
+    action=1, begun=0, ended=3, last=False, number=1, checked=[Checked(3, "unhandled", "t" * 20_000, None)]
+)
 
 WRITES: dict[str, Call] = {
     "Inlet.add_event": lambda store: store.inlet.add_event(event("new", b"x" * 20_000)),
@@ -68,7 +70,7 @@ LARGE = (
 
 READS: dict[str, Call] = {
     "Work.handlers": lambda store: store.work.handlers(),
-    "Courteous.give_way": lambda store: store.work.give_way(100.0),
+    "PacedWriter.give_way": lambda store: store.work.give_way(100.0),
     "Work.heads": lambda store: store.work.heads(10),
     "Work.holds": lambda store: store.work.holds(1, "t1", 101.0),
     "Work.unrouted": lambda store: store.work.unrouted(10),
@@ -128,7 +130,7 @@ def methods(role: type) -> set[str]:
 
 def test_every_method_is_tested() -> None:
     """A method that is added to a role belongs into one of the two tables."""
-    assert set().union(*map(methods, (Inlet, Work, Courteous, Archive, Acting))) == {
+    assert set().union(*map(methods, (Inlet, Work, PacedWriter, Archive, Acting))) == {
         *WRITES,
         *READS,
         "Inlet.give_up_late",

@@ -70,7 +70,7 @@ def test_event_goes_and_its_key_stays(store: SqliteStore) -> None:
     with pytest.raises(NotFound, match="cannot be run again"):
         store.archive.replay(number, "m.f", can_run=True, replay_id=1, at=300.0)
     assert "duplicate" == store.inlet.add_event(event("k1", b"{}", at=300.0)).outcome
-    assert 1 == prune(store, "keys")
+    assert 1 == prune(store, "event_keys")
     again = store.inlet.add_event(event("k1", b"{}", at=400.0))
     assert ("accepted", True) == (again.outcome, again.id > number)
 
@@ -80,7 +80,7 @@ def test_key_stays_while_a_conflict_names_it(store: SqliteStore) -> None:
     finished(store)
     conflict = store.inlet.add_event(event("k1", b"other", at=100.0))
     prune(store, "bodies")
-    assert (1, 0) == (prune(store, "events"), prune(store, "keys"))
+    assert (1, 0) == (prune(store, "events"), prune(store, "event_keys"))
     assert 1 == store.archive.event(conflict.id)["conflict_of"]
 
 
@@ -104,7 +104,7 @@ def test_what_is_not_finished_or_old_stays(store: SqliteStore, why: str) -> None
     """In all its parts."""
     STAYING[why](store)
     before = store.dump()
-    assert [0, 0, 0, 0] == [prune(store, kind) for kind in ("bodies", "attempts", "events", "keys")]
+    assert [0, 0, 0, 0] == [prune(store, kind) for kind in ("bodies", "attempts", "events", "event_keys")]
     assert before == store.dump()
 
 

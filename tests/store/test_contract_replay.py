@@ -3,7 +3,7 @@
 from functools import partial
 
 from inbox.store.protocols import Outcome
-from inbox.store.protocols_actions import Step
+from inbox.store.protocols_actions import ActionStep
 from tests.support.stores import SqliteStore, begun, claimed, event, in_threads, invalid, routed
 
 DEAD = Outcome("dead", "error", error="no")
@@ -154,7 +154,7 @@ def test_events_are_replayed_together(store: SqliteStore) -> None:
     claimed(store, running)
     number = store.inlet.add_event(event("k2")).id
     wanted = [(1, "m.f", True), (99, "m.f", True), (1, "m.g", True), (number, "m.f", False), (1, "m.h", True)]
-    step = Step(action=begun(store), begun=0, ended=1, last=True, number=5, runs=wanted)
+    step = ActionStep(action=begun(store), begun=0, ended=1, last=True, number=5, runs=wanted)
     assert ["running", None, "expedited", "created", "created"] == store.acting.step(step, at=200.0, held_until=0.0)
     assert [("m.f", 0, "running"), ("m.g", 0, "pending"), ("m.h", 1, "pending")] == deliveries(store)
     assert [("m.f", 0, "parked")] == [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inbox.core.models import Claimed
 from inbox.store.protocols import Filter, Finished, Outcome
-from inbox.store.protocols_routing import Head, Worker
+from inbox.store.protocols_routing import UnroutedEvent, Worker
 from tests.support.stores import SqliteStore, claimed, event, in_processes, in_threads, invalid, routed
 
 NUMBERS = count()
@@ -37,7 +37,7 @@ def test_heads_are_what_routing_needs(store: SqliteStore) -> None:
     """Id, source and type of what nobody routed, oldest first, no more than asked for."""
     first, second = (store.inlet.add_event(event(key)).id for key in "ab")
     store.inlet.add_event(invalid("bad"))
-    heads = [Head(first, "acme", "order.paid"), Head(second, "acme", "order.paid")]
+    heads = [UnroutedEvent(first, "acme", "order.paid"), UnroutedEvent(second, "acme", "order.paid")]
     assert (heads, heads[:1]) == (store.work.heads(10), store.work.heads(1))
 
 

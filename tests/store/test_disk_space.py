@@ -114,7 +114,7 @@ def fill(inlet: SqliteInlet, size: int, limit: int = 200) -> int:
 
 def test_reserve_is_not_used(disk: Path, opened: Callable[..., SqliteInlet]) -> None:
     """Events, refusals and the probe are refused while less is free, and each says how much is; then taken again."""
-    inlet = opened(disk / "inbox.db", reserved_bytes=RESERVED)
+    inlet = opened(disk / "inbox.db", min_free_bytes=RESERVED)
     inlet.add_event(event("before"))
     with ballast(disk, leave=RESERVED - MIB):
         for call in (
@@ -122,7 +122,7 @@ def test_reserve_is_not_used(disk: Path, opened: Callable[..., SqliteInlet]) -> 
             lambda: inlet.add_refusal(refusal()),
             inlet.probe,
         ):
-            with pytest.raises(StoreUnavailable, match=rf"^\d+ bytes are free .*; reserved_bytes = {RESERVED}$"):
+            with pytest.raises(StoreUnavailable, match=rf"^\d+ bytes are free .*; min_free_bytes = {RESERVED}$"):
                 call()
         assert ["before"] == events(disk / "inbox.db")
     assert "accepted" == inlet.add_event(event("meanwhile")).outcome
@@ -131,7 +131,7 @@ def test_reserve_is_not_used(disk: Path, opened: Callable[..., SqliteInlet]) -> 
 
 def test_large_event_does_not_break_into_the_reserve(disk: Path, opened: Callable[..., SqliteInlet]) -> None:
     """It is written twice, to the log and to the database: where that would not leave enough, only smaller ones fit."""
-    inlet = opened(disk / "inbox.db", reserved_bytes=RESERVED)
+    inlet = opened(disk / "inbox.db", min_free_bytes=RESERVED)
     inlet.add_event(event("before"))
     with ballast(disk, leave=RESERVED + MIB):
         with pytest.raises(StoreUnavailable, match=rf"{MIB} would come"):
@@ -144,14 +144,14 @@ def test_large_event_does_not_break_into_the_reserve(disk: Path, opened: Callabl
 @pytest.mark.parametrize("size", [100_000, 200_000, 330_000])
 def test_the_log_does_not_break_into_the_reserve(disk: Path, opened: Callable[..., SqliteInlet], size: int) -> None:
     """What it adds to the database file when it is emptied, up to 4 MiB at once, is room that is taken already."""
-    fill(opened(disk / "inbox.db", reserved_bytes=RESERVED), size, limit=400)
+    fill(opened(disk / "inbox.db", min_free_bytes=RESERVED), size, limit=400)
     assert RESERVED == min(free(disk), RESERVED)
 
 
 def test_own_events_leave_the_reserve(disk: Path, opened: Callable[..., SqliteInlet]) -> None:
     """However many come, they stop before it; the worker goes on in it, and deleting makes room for more."""
     database = disk / "inbox.db"
-    inlet = opened(database, reserved_bytes=RESERVED)
+    inlet = opened(database, min_free_bytes=RESERVED)
     accepted = fill(inlet, 300_000)
     assert (True, RESERVED) == (accepted > 0, min(free(disk), RESERVED))
     work = open_work(database)
@@ -253,7 +253,7 @@ def test_event_that_fits_nowhere_is_refused_and_smaller_ones_are_not(
     assert "accepted" == inlet.add_event(event("small")).outcome
 
 
-@pytest.mark.parametrize("limits", [{"reserved_bytes": 1}, {"max_store_bytes": MIB}])
+@pytest.mark.parametrize("limits", [{"min_free_bytes": 1}, {"max_store_bytes": MIB}])
 def test_deleted_folder_is_a_store_error(
     tmp_path: Path, opened: Callable[..., SqliteInlet], limits: dict[str, int]
 ) -> None:

@@ -21,7 +21,7 @@ from inbox.store.sqlite.event_index import page
 from tests.support.stores import SqliteStore, acted, claimed, connection_of, event, invalid, routed
 
 MANY = 20_000
-KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "keys")
+KINDS: tuple[Kind, ...] = ("bodies", "attempts", "events", "event_keys")
 ASKED = Filter("a", "order.*", "dead", since=5e3, until=9e3, before=18_000, after=100)
 LISTED = [field.name for field in fields(Filter) if field.name not in ("handler", "text")]
 COMBINED = [

@@ -351,7 +351,7 @@ def test_file_of_keys_is_never_made_in_another_database(make: Make, tmp_path: Pa
     make().inlet.add_event(private())
     store = make(OLD)
     store.sealer = Sealer(tmp_path / "inbox.db", [OLD])
-    with pytest.raises(StoreUnusable, match=r"name a file of its own in inbox\.keys"):
+    with pytest.raises(StoreUnusable, match=r"name a file of its own in inbox\.key_file"):
         _ = store.inlet
     assert [] == run(tmp_path / "inbox.db", "SELECT name FROM sqlite_schema WHERE name = 'keys'")
 

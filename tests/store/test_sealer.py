@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from inbox.core.errors import ConfigError, Erased, InboxError, NotFound, StoreUnusable, Unreadable
 from inbox.core.models import NewEvent, Refusal, Request, Secret
 from inbox.store import sqlite
-from inbox.store.protocols import Outcome
+from inbox.store.protocols import Filter, Outcome
 from inbox.store.sealing import cipher
 from inbox.store.sealing.key_file import KeyFile
 from inbox.store.sealing.rewrap import rewrap, seal_plain, sweep, tidy
@@ -152,10 +152,10 @@ def test_what_is_sealed_opens_only_as_it_was(plain: bytes, bound: bytes, other: 
     for text, opened in ((sealed, cipher.open_sealed), (row, cipher.open_row)):
         place = at % len(text)
         changed = text[:place] + bytes([text[place] ^ 1 << bit]) + text[place + 1 :]
-        with pytest.raises(cipher.Damaged):
+        with pytest.raises(cipher.KeyFileDamaged):
             opened(key, changed, bound)
         if other != bound:
-            with pytest.raises(cipher.Damaged):
+            with pytest.raises(cipher.KeyFileDamaged):
                 opened(key, text, other)
 
 
@@ -200,7 +200,7 @@ def test_wrong_key_is_an_error_at_start(make: Make, secrets: tuple[Secret, ...])
         with pytest.raises(ConfigError, match=r"inbox\.seal_key") as error:
             getattr(store, role)
         assert not secrets or "(2 data keys), which is not set" in str(error.value)
-    assert 1 == store.archive.count(sqlite.archive.Filter())
+    assert 1 == store.archive.count(Filter())
     with pytest.raises(Unreadable, match="seal"):
         store.archive.request(1)
 
@@ -440,7 +440,7 @@ def test_kept_event_is_not_erased_and_plain_one_is_counted(make: Make) -> None:
     make().inlet.add_event(private("plain"))
     store = make(OLD)
     store.inlet.add_event(private())
-    store.keeping.keep(sqlite.archive.Filter(), [2], at=1.0, who="me", why="court")
+    store.keeping.keep(Filter(), [2], at=1.0, who="me", why="court")
     assert Erasure(1, 1, 1) == store.erase(1, 2)
     assert PRIVATE == store.archive.request(2)
     with pytest.raises(NotFound):

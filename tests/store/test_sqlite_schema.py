@@ -132,7 +132,7 @@ def test_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     """All of it is one transaction; the next try begins from the start."""
     path = tmp_path / "inbox.db"
     with monkeypatch.context() as patch:
-        patch.setattr(migrations.first, "TABLES", f"{migrations.first.TABLES}; CREATE TABLE broken (")
+        patch.setattr(migrations.schema, "TABLES", f"{migrations.schema.TABLES}; CREATE TABLE broken (")
         with pytest.raises(StoreUnusable, match="incomplete input"):
             sqlite.open_work(path)
     assert [] == names(path, "table")

@@ -9,14 +9,14 @@ import pytest
 
 from inbox.core.errors import StoreUnavailable
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.write_lock import Turn
+from inbox.store.sqlite.write_lock import WriteLock
 from tests.support.needs import need
 
 HOLD = """
 import sys
 from pathlib import Path
-from inbox.store.sqlite.write_lock import Turn
-with Turn(Path(sys.argv[1])).taken(1.0):
+from inbox.store.sqlite.write_lock import WriteLock
+with WriteLock(Path(sys.argv[1])).taken(1.0):
     print("taken", flush=True)
     sys.stdin.read()
 """
@@ -24,7 +24,7 @@ with Turn(Path(sys.argv[1])).taken(1.0):
 
 def test_another_process_waits_for_its_turn(tmp_path: Path) -> None:
     """While another process has the turn nobody gets it; when that process is gone, however it went, it is free."""
-    turn = Turn(tmp_path / "inbox.db")
+    turn = WriteLock(tmp_path / "inbox.db")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "inbox.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
@@ -41,7 +41,7 @@ def test_another_process_waits_for_its_turn(tmp_path: Path) -> None:
 def test_writing_takes_a_turn(tmp_path: Path) -> None:
     """A write transaction, with its checkpoint, happens inside a turn; a failed one lets go of it."""
     connection = Connection(tmp_path / "inbox.db", durable=True, patience=0.05)
-    turn = Turn(tmp_path / "inbox.db")
+    turn = WriteLock(tmp_path / "inbox.db")
     with connection.write() as raw:
         raw.execute("CREATE TABLE t (a)")
         with pytest.raises(StoreUnavailable), turn.taken(0.0):
@@ -60,7 +60,7 @@ def test_the_lock_file_belongs_to_the_owner_of_the_database(tmp_path: Path) -> N
     database = tmp_path / "inbox.db"
     database.touch()
     os.chown(database, 12345, 12345)
-    turn = Turn(database)
+    turn = WriteLock(database)
     with turn.taken(1.0):
         found = (tmp_path / "inbox.db-lock").stat()
     turn.close()
@@ -69,5 +69,8 @@ def test_the_lock_file_belongs_to_the_owner_of_the_database(tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     """The reason is named."""
-    with pytest.raises(StoreUnavailable, match="cannot be locked"), Turn(tmp_path / "gone" / "inbox.db").taken(0.0):
+    with (
+        pytest.raises(StoreUnavailable, match="cannot be locked"),
+        WriteLock(tmp_path / "gone" / "inbox.db").taken(0.0),
+    ):
         raise AssertionError("there is no such folder")

@@ -2,17 +2,17 @@
 
 import pytest
 
-from inbox.store.sqlite.write_pacing import LATE, MOMENT, MOST, STEP, STEPS, Courtesy
+from inbox.store.sqlite.write_pacing import LATE, MOMENT, MOST, STEP, STEPS, WritePacing
 from tests.support.stores import SqliteStore, connection_of, event
 
 
-def wrote(courtesy: Courtesy) -> None:
+def wrote(courtesy: WritePacing) -> None:
     """Write something."""
     with courtesy.write() as connection:
         connection.execute("UPDATE events SET duplicates = duplicates")
 
 
-def failed(courtesy: Courtesy) -> None:
+def failed(courtesy: WritePacing) -> None:
     """Write something, and fail."""
     with courtesy.write() as connection:
         connection.execute("DELETE FROM bodies")
@@ -28,7 +28,7 @@ def pauses_of(store: SqliteStore, at: float, *, more: int = 0, wrote: float = 0.
         if len(pauses) <= more:
             store.inlet.add_event(event(f"more {len(pauses)}", at=at))
 
-    courtesy = Courtesy(connection_of(store.work), pause=pause)
+    courtesy = WritePacing(connection_of(store.work), pause=pause)
     courtesy._wrote = wrote
     courtesy.give_way(at)
     return pauses
@@ -55,7 +55,7 @@ def test_worker_waits_while_events_come(store: SqliteStore, more: int, expected:
 def test_worker_that_is_late_pauses_only_for_what_it_wrote(store: SqliteStore) -> None:
     """Once for all that it wrote since the last pause; not when no event came, nor when it wrote nothing."""
     pauses: list[float] = []
-    courtesy = Courtesy(connection_of(store.work), pause=pauses.append)
+    courtesy = WritePacing(connection_of(store.work), pause=pauses.append)
     counts = []
     for key, writes in (("first", 2), (None, 1), ("second", 1), ("third", 0), (None, 1)):
         if key is not None:
@@ -77,7 +77,7 @@ def test_slow_write_makes_no_long_pause(store: SqliteStore) -> None:
 def test_what_fails_is_rolled_back(store: SqliteStore) -> None:
     """As in every write transaction."""
     store.inlet.add_event(event("first"))
-    courtesy = Courtesy(connection_of(store.work))
+    courtesy = WritePacing(connection_of(store.work))
     with pytest.raises(LookupError):
         failed(courtesy)
     assert 1 == connection_of(store.work).rows("SELECT count(*) FROM bodies")[0][0]

@@ -21,12 +21,12 @@ from inbox.core.handles import Handles
 from inbox.core.models import Claimed, HandlerSpec, Held, NewEvent, Refusal, Request
 from inbox.store.protocols import Archive, Inlet, Work
 from inbox.store.protocols_accounts import Access
-from inbox.store.protocols_actions import Acting, ActionKind, NewAction, Step
+from inbox.store.protocols_actions import Acting, ActionKind, ActionStep, NewAction
 from inbox.store.protocols_alarms import AlarmBook
 from inbox.store.protocols_elapsed import Timekeeping
 from inbox.store.protocols_monitor import Watch
 from inbox.store.protocols_retention import Keeping
-from inbox.store.protocols_search import Finding, Indexing
+from inbox.store.protocols_search import EventSearch, Indexing
 from inbox.store.sqlite import (
     open_access,
     open_acting,
@@ -44,7 +44,9 @@ from inbox.store.sqlite.connection import Connection
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parents[2]
-Role = TypeVar("Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, Finding, Indexing, Timekeeping)
+Role = TypeVar(
+    "Role", Inlet, Work, Archive, Keeping, Watch, AlarmBook, Access, Acting, EventSearch, Indexing, Timekeeping
+)
 
 
 class SqliteStore:
@@ -55,7 +57,17 @@ class SqliteStore:
         self.path = folder / "inbox.db"
         self.patience = patience
         self._opened: list[
-            Inlet | Work | Archive | Keeping | Watch | AlarmBook | Access | Acting | Finding | Indexing | Timekeeping
+            Inlet
+            | Work
+            | Archive
+            | Keeping
+            | Watch
+            | AlarmBook
+            | Access
+            | Acting
+            | EventSearch
+            | Indexing
+            | Timekeeping
         ] = []
 
     @cached_property
@@ -83,7 +95,7 @@ class SqliteStore:
         return self._closing(open_keeping(self.path, patience=self.patience))
 
     @cached_property
-    def finding(self) -> Finding:
+    def finding(self) -> EventSearch:
         return self._closing(open_finding(self.path, patience=self.patience))
 
     @cached_property
@@ -247,7 +259,7 @@ def acted(store: SqliteStore, kind: ActionKind = "replay", *, at: float = 100.0,
     """Begin an action, go its only step, which says this, and return its id."""
     about = {name: fields.pop(name) for name in ("handler", "who", "why") if name in fields}
     number = begun(store, kind, at=at, **about)
-    step = Step(action=number, begun=0, ended=1, last=True, number=1, **fields)
+    step = ActionStep(action=number, begun=0, ended=1, last=True, number=1, **fields)
     assert store.acting.step(step, at=at, held_until=0.0) is not None
     return number
 

@@ -11,8 +11,8 @@ from werkzeug.test import run_wsgi_app
 
 from inbox.core.config.settings import ServerSettings
 from inbox.core.models import Request
-from inbox.receive.admission import Room
-from inbox.receive.endpoint import Front
+from inbox.receive.admission import AdmissionControl
+from inbox.receive.endpoint import Endpoint
 from inbox.receive.health import Probe
 from inbox.receive.wsgi import create_app, create_pages
 from inbox.testing import Inbox
@@ -119,9 +119,9 @@ class Site:
 
     def __init__(self, inbox: Inbox, server: ServerSettings | None = None, *, closing: bool = False) -> None:
         server = server or ServerSettings()
-        self.room = Room(server)
+        self.room = AdmissionControl(server)
         pages = create_pages(server, Probe(inbox.runtime.receiver.probe), self.room)
-        self.front = Front(
+        self.front = Endpoint(
             inbox.runtime.receiver, inbox.runtime.inlet, server, pages, self.room, closing=lambda: closing
         )
 

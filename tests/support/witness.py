@@ -13,7 +13,7 @@ from inbox.receive.receiver import payload_of
 from inbox.tools.torture.evidence import gather
 from inbox.tools.torture.handler import note
 from inbox.tools.torture.invariants import Breach, check
-from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Answer, Effect, Fault, Journal, read
+from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Effect, Fault, Journal, Reply, read
 from inbox.verify.event_key import content_digest
 from inbox.verify.providers.base import Provider
 
@@ -55,22 +55,22 @@ class Witness:
     ) -> None:
         """Write down what a sender was told about a request; status 0 if it was told nothing."""
         digest = sha256(body).hexdigest()
-        self.add(Answer(time.time(), "fresh", source, key, digest, fate, http, outcome, id))
+        self.add(Reply(time.time(), "fresh", source, key, digest, fate, http, outcome, id))
 
     def disturbed(self, what: str, pid: int, since: float | None = None) -> None:
         """Write down that a process is killed now, or was stopped since then until now."""
         now = time.time()
         self.add(Fault(now if since is None else since, now, what, "process", pid))
 
-    def add(self, *records: Answer | Fault) -> None:
+    def add(self, *records: Reply | Fault) -> None:
         """Write down what senders were told, or what was done to the inbox."""
         for record in records:
-            with closing(Journal(self._folder / (CLIENT if isinstance(record, Answer) else FAULTS))) as journal:
+            with closing(Journal(self._folder / (CLIENT if isinstance(record, Reply) else FAULTS))) as journal:
                 journal.add(record)
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Reply]:
         """Return what the senders were told, oldest first."""
-        return read(self._folder / CLIENT, Answer)
+        return read(self._folder / CLIENT, Reply)
 
     def effects(self, step: str) -> list[Effect]:
         """Return what the handlers wrote down, oldest first: each "begin", "end" or "raise"."""

@@ -159,7 +159,7 @@ def test_log_out_ends_the_login_wherever_its_cookie_is(reader: Reader, owned: In
 
 
 def test_login_is_over_after_its_time_and_with_a_new_password(reader: Reader, owned: Inbox) -> None:
-    """Twelve hours unless `session` says otherwise."""
+    """Twelve hours unless `session_lifetime` says otherwise."""
     owned.clock.now += 43_199
     assert 200 == reader.get("/inbox/").status_code
     owned.clock.now += 1

@@ -12,14 +12,17 @@ SQLITE = ("", "-wal", "-shm", "-journal")
 BESIDE = {
     "inbox.database": (*SQLITE, "-lock"),
     "inbox.queue": (*SQLITE, "-bell", ".damaged"),
-    "inbox.keys": (*SQLITE, "-lock"),
+    "inbox.key_file": (*SQLITE, "-lock"),
 }
 """What the names of the files of a setting end in."""
 
 
 def named(database: Path, inbox: object, server: object) -> dict[str, str]:
     """Return the paths that [inbox] and [server] name, by setting."""
-    tables = {"inbox": (inbox, ("queue", "keys", "handlers", "schemas")), "server": (server, ("tls_cert", "tls_key"))}
+    tables = {
+        "inbox": (inbox, ("queue", "key_file", "handlers", "schemas")),
+        "server": (server, ("tls_cert", "tls_key")),
+    }
     found = {f"{table}.{name}": getattr(bound, name) for table, (bound, names) in tables.items() for name in names}
     return {"inbox.database": str(database), **found}
 

@@ -18,7 +18,7 @@ class RetentionSettings:
     keep_attempt_count: int = 0
     keep_events: float = 0.0
     keep_event_count: int = 0
-    keep_keys: float = 0.0
+    keep_event_keys: float = 0.0
     keep_refusals: float = 0.0
     keep_refusal_count: int = 500
     keep_refusal_bytes: int = 524_288

@@ -34,29 +34,29 @@ class InboxSettings:
 
     database: str = "sqlite:///inbox.db"
     queue: str = "queue.db"
-    keys: str = "keys.db"
+    key_file: str = "keys.db"
     seal_key: tuple[Secret, ...] = ()
     handlers: str = "handlers"
     schemas: str = "schemas"
-    reserved_bytes: int = 67_108_864
+    min_free_bytes: int = 67_108_864
     max_store_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """[server]: the receiver. A request waits for its turn, and for the store, for `patience` seconds; then 503."""
+    """[server]: the receiver. A request waits for its turn, and for the store, for `store_timeout`; then 503."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     threads: int = 8
-    connections: int = 1024
+    max_connections: int = 1024
     body_timeout: float = 30.0
     tls_cert: str = ""
     tls_key: str = ""
     trusted_proxies: int = 0
-    patience: float = 5.0
-    max_waiting: int = 512
-    max_waiting_bytes: int = 67_108_864
+    store_timeout: float = 5.0
+    max_in_flight: int = 512
+    max_in_flight_bytes: int = 67_108_864
     metrics: Literal["off", "loopback", "everyone"] = "off"
     unresponsive_after: float = 10.0
 
@@ -67,7 +67,7 @@ class WorkerSettings:
 
     processes: int = 2
     lease: float = 30.0
-    grace: float = 5.0
+    kill_after: float = 5.0
     max_crashes: int = 3
     max_runs: int = 0
     max_memory: int = 0
@@ -86,7 +86,7 @@ class AdminSettings:
     """[admin]: the pages. `bind` is HOST:PORT of an address of their own; "" is `/inbox/` of the receiver's."""
 
     bind: str = ""
-    session: float = 43_200.0
+    session_lifetime: float = 43_200.0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -196,23 +196,23 @@ def _check(settings: Settings, file: str) -> None:
     for key, value, low, high in (
         ("server.port", server.port, 1, 65535),
         ("server.threads", server.threads, 1, 256),
-        ("server.connections", server.connections, 1, 65536),
+        ("server.max_connections", server.max_connections, 1, 65536),
         ("server.body_timeout", server.body_timeout, 0.1, 3600),
         ("server.trusted_proxies", server.trusted_proxies, 0, 10),
-        ("server.patience", server.patience, 0.1, 60),
+        ("server.store_timeout", server.store_timeout, 0.1, 60),
         ("server.unresponsive_after", server.unresponsive_after, 0, 3600),
-        ("server.max_waiting", server.max_waiting, 1, 100_000),
-        ("server.max_waiting_bytes", server.max_waiting_bytes, 1_048_576, 2**34),
-        ("inbox.reserved_bytes", settings.inbox.reserved_bytes, 0, 2**50),
+        ("server.max_in_flight", server.max_in_flight, 1, 100_000),
+        ("server.max_in_flight_bytes", server.max_in_flight_bytes, 1_048_576, 2**34),
+        ("inbox.min_free_bytes", settings.inbox.min_free_bytes, 0, 2**50),
         ("inbox.max_store_bytes", settings.inbox.max_store_bytes, 0, 2**50),
         ("worker.processes", worker.processes, 1, 64),
         ("worker.lease", worker.lease, 0.5, 3600),
-        ("worker.grace", worker.grace, 0.1, 600),
+        ("worker.kill_after", worker.kill_after, 0.1, 600),
         ("worker.max_crashes", worker.max_crashes, 1, 100),
         ("worker.max_runs", worker.max_runs, 0, 2**31),
         ("worker.max_memory", worker.max_memory, 0, 2**50),
         ("worker.shutdown_timeout", worker.shutdown_timeout, 0, 3600),
-        ("admin.session", settings.admin.session, 60, 31_536_000),
+        ("admin.session_lifetime", settings.admin.session_lifetime, 60, 31_536_000),
         *(
             (f"retention.{name}", value, *REFUSAL_LIMITS.get(name, (0, 2**50)))
             for name, value in vars(settings.retention).items()

@@ -20,7 +20,7 @@ from inbox.core.config.alarm_settings import AlarmSettings
 from inbox.core.errors import ConfigError
 from inbox.core.models import Request, utc
 from inbox.operate.alarms.message import Message
-from inbox.verify.schemes.standard_webhooks import StandardWebhooks
+from inbox.verify.schemes.standard_webhooks import StandardWebhooksScheme
 
 Send = Callable[[Message, float], None]
 """Sends a message at a Unix time, or raises NotSent."""
@@ -34,7 +34,7 @@ def ways(settings: AlarmSettings) -> Mapping[str, Send]:
     """Return the configured ways by name. Raises ConfigError if the secret of the webhook cannot sign."""
     if settings.webhook_secret is not None:
         try:
-            StandardWebhooks().sign(Request(), settings.webhook_secret, at=0.0)
+            StandardWebhooksScheme().sign(Request(), settings.webhook_secret, at=0.0)
         except ValueError as error:
             raise ConfigError("inbox.toml: alarms.webhook_secret", str(error)) from None
     known: dict[str, Callable[[Message, float, AlarmSettings], None]] = {
@@ -93,7 +93,7 @@ def webhook(message: Message, at: float, settings: AlarmSettings) -> None:
     assert settings.webhook_secret is not None
     body = json.dumps(message.content, ensure_ascii=False).encode()
     headers = (("content-type", "application/json"), ("user-agent", "webhook-inbox"), ("webhook-id", message.id))
-    signed = StandardWebhooks().sign(Request(headers=headers, body=body), settings.webhook_secret, at=at)
+    signed = StandardWebhooksScheme().sign(Request(headers=headers, body=body), settings.webhook_secret, at=at)
     parts = urlsplit(settings.webhook)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=settings.send_timeout)

@@ -37,7 +37,7 @@ class Numbers:
     looked: Looked
     heard: Mapping[str, Heard | None]
     deadlines: Mapping[str, float]
-    reserved_bytes: int
+    min_free_bytes: int
     max_store_bytes: int
 
 
@@ -111,8 +111,8 @@ def _backlog(looked: Looked, limit: float) -> Reading:
 
 
 def _disk(numbers: Numbers, headroom: int) -> Iterator[Reading]:
-    free = numbers.looked.disk_free - numbers.reserved_bytes
-    text = f"{max(0, free) // 2**20} MiB until events are refused to keep reserved_bytes free"
+    free = numbers.looked.disk_free - numbers.min_free_bytes
+    text = f"{max(0, free) // 2**20} MiB until events are refused to keep min_free_bytes free"
     yield Reading("disk", "", _above(-free, -headroom, -1.25 * headroom), text)
     if numbers.max_store_bytes:
         used = numbers.looked.store["used"] / numbers.max_store_bytes

@@ -16,7 +16,7 @@ from inbox.operate.alarms.conditions import DEAD_WINDOW, OUTCOMES, WINDOW, Numbe
 from inbox.operate.alarms.hysteresis import step
 from inbox.operate.alarms.message import message
 from inbox.operate.alarms.silence import HOUR, WEEK, WEEKS, Heard
-from inbox.store.protocols_alarms import AlarmBook, Change, Notice
+from inbox.store.protocols_alarms import AlarmBook, AlarmNotice, Change
 from inbox.store.protocols_monitor import Looked, Watch
 
 log = structlog.get_logger("inbox.operate.alarms")
@@ -36,7 +36,7 @@ GIVE_UP = 78
 """Tries, after which three days have passed: the pauses double from a minute to an hour."""
 
 
-class Watchman:
+class AlarmEvaluator:
     """Looks after one inbox. `stores` opens the store when it is first needed, which may be after a fork."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Watchman:
         *,
         clock: Callable[[], float],
         steady: Callable[[], float],
-        reserved_bytes: int = 0,
+        min_free_bytes: int = 0,
         max_store_bytes: int = 0,
     ) -> None:
         self._settings = settings
@@ -57,7 +57,7 @@ class Watchman:
         self._place = f"{socket.gethostname()}:{folder}"
         self._clock = clock
         self._steady = steady
-        self._reserved_bytes = reserved_bytes
+        self._min_free_bytes = min_free_bytes
         self._max_store_bytes = max_store_bytes
         self._ways: Mapping[str, Send] = ways(settings)
         self._asked = float("-inf")
@@ -103,7 +103,7 @@ class Watchman:
                 found[way] = str(error)
         return found
 
-    def _tell(self, book: AlarmBook, notice: Notice) -> None:
+    def _tell(self, book: AlarmBook, notice: AlarmNotice) -> None:
         now, change = self._clock(), notice.change
         try:
             if notice.way not in self._ways:
@@ -128,7 +128,7 @@ class Watchman:
             looked=looked,
             heard=self._heard(watch, looked, now),
             deadlines=self._deadlines,
-            reserved_bytes=self._reserved_bytes,
+            min_free_bytes=self._min_free_bytes,
             max_store_bytes=self._max_store_bytes,
         )
 

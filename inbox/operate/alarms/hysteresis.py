@@ -21,7 +21,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AlarmStep:
     """What is to be kept, what is not watched any more, and what people are to be told."""
 
     states: tuple[Watched, ...]
@@ -29,7 +29,7 @@ class Step:
     changes: tuple[Change, ...]
 
 
-def step(known: Iterable[Watched], readings: Iterable[Reading], at: float) -> Step:
+def step(known: Iterable[Watched], readings: Iterable[Reading], at: float) -> AlarmStep:
     """Return what the readings make of what was known. An alarm that is on and is not watched any more ends."""
     before = {(state.alarm, state.subject): state for state in known}
     states, changes = [], []
@@ -42,7 +42,7 @@ def step(known: Iterable[Watched], readings: Iterable[Reading], at: float) -> St
         for state in before.values()
         if state.on
     ]
-    return Step(tuple(states), tuple(before.values()), (*changes, *ends))
+    return AlarmStep(tuple(states), tuple(before.values()), (*changes, *ends))
 
 
 def _one(known: Watched | None, reading: Reading, at: float) -> tuple[Watched, Change | None]:

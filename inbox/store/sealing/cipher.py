@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from inbox.core.errors import ConfigError
 from inbox.core.models import Secret
-from inbox.store.sealing.key_file import WHERE, Damaged
+from inbox.store.sealing.key_file import WHERE, KeyFileDamaged
 
 KEY, NONCE, SALT = 32, 12, 16
 
@@ -49,11 +49,11 @@ class Master:
         return aes_key_wrap(self.key, key)
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Return a data key. Raises Damaged."""
+        """Return a data key. Raises KeyFileDamaged."""
         try:
             return aes_key_unwrap(self.key, wrapped)
         except InvalidUnwrap:
-            raise Damaged from None
+            raise KeyFileDamaged from None
 
 
 def seal(plain: bytes, bound: bytes) -> tuple[bytes, bytes]:
@@ -64,7 +64,7 @@ def seal(plain: bytes, bound: bytes) -> tuple[bytes, bytes]:
 
 
 def open_sealed(key: bytes, sealed: bytes, bound: bytes) -> bytes:
-    """Return what `seal` sealed. Raises Damaged."""
+    """Return what `seal` sealed. Raises KeyFileDamaged."""
     return _opened(key, sealed[:NONCE], sealed[NONCE:], bound)
 
 
@@ -75,7 +75,7 @@ def seal_row(key: bytes, plain: bytes, bound: bytes) -> bytes:
 
 
 def open_row(key: bytes, sealed: bytes, bound: bytes) -> bytes:
-    """Return what `seal_row` sealed. Raises Damaged."""
+    """Return what `seal_row` sealed. Raises KeyFileDamaged."""
     return _opened(derived(key, sealed[:SALT]), bytes(NONCE), sealed[SALT:], bound)
 
 
@@ -96,4 +96,4 @@ def _opened(key: bytes, nonce: bytes, sealed: bytes, bound: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(nonce, sealed, bound)
     except (InvalidTag, ValueError):
-        raise Damaged from None
+        raise KeyFileDamaged from None

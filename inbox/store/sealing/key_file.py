@@ -50,7 +50,7 @@ FROM names WHERE name IS NOT NULL
 _DESTROY = "UPDATE keys SET wrapped = NULL, erased_at = ? WHERE event_id = ? AND wrapped IS NOT NULL"
 
 
-class Damaged(Exception):
+class KeyFileDamaged(Exception):
     """It was not sealed with this key, not bound to this, or changed since."""
 
 
@@ -88,7 +88,9 @@ class KeyFile:
         """
         names = {row["name"] for row in self._connection.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if names and not {"store", "keys"} <= names:
-            raise StoreUnusable(f"{self.path} is not the file of an inbox's keys: name a file of its own in inbox.keys")
+            raise StoreUnusable(
+                f"{self.path} is not the file of an inbox's keys: name a file of its own in inbox.key_file"
+            )
         self._connection.use_wal()
         with self._connection.write() as raw:
             for statement in _TABLES.split(";"):

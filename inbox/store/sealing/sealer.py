@@ -2,7 +2,7 @@
 
 A sealed body has all of the request but its method; it opens only in the row that it was made for. Held requests and
 refusals, which strangers send in any number and which soon go, share one key. Without a master key nothing is sealed.
-Next: `cipher` does the cryptography, `keys` is the file, `erase` destroys keys in it.
+Next: `cipher` does the cryptography, `key_file` is the file, `erasure` destroys keys in it.
 """
 
 import json
@@ -25,7 +25,7 @@ from inbox.core.errors import (
     Unreadable,
 )
 from inbox.core.models import Request, Secret, iso
-from inbox.store.sealing.key_file import WHERE, Damaged, KeyFile
+from inbox.store.sealing.key_file import WHERE, KeyFile, KeyFileDamaged
 from inbox.store.sealing.rows import HIDDEN, MARK, Plain, Seal, Sealed, bound_to, stored_request, unpacked
 from inbox.store.sqlite.connection import Connection
 from inbox.store.sqlite.placement import BESIDE, named_when_done, refuse_to_overwrite
@@ -93,7 +93,7 @@ class Sealer:
                 assert self.keys is not None
                 raise StoreUnusable(
                     f"the database has what is not sealed, and {self.keys.path} is of an inbox in which everything is: "
-                    "put an older copy back with `inbox restore`; of another inbox, set inbox.keys to another name"
+                    "put an older copy back with `inbox restore`; of another inbox, set inbox.key_file to another name"
                 )
             if empty:
                 self.keep_only(True)
@@ -155,7 +155,7 @@ class Sealer:
         bound = bound_to("bodies", event_id, row["seal"], row["source"], row["key"])
         try:
             content = cipher.open_sealed(self._data_key(event_id, row["seal"]), bytes(row["body"]), bound)
-        except Damaged:
+        except KeyFileDamaged:
             raise Unreadable(
                 f"the body of event {event_id} is not what was sealed there, or not with this key"
             ) from None
@@ -220,7 +220,7 @@ class Sealer:
             if known.name == master:
                 try:
                     return known.unwrap(wrapped)
-                except Damaged:
+                except KeyFileDamaged:
                     raise Unreadable(f"a key in the file of keys is damaged (wrapped by {master})") from None
         raise KeyNotSet(f"it is sealed with the key {master}, which is not in inbox.seal_key")
 
@@ -243,7 +243,7 @@ class Sealer:
             raise Unreadable(f"{what} is sealed, and inbox.seal_key is not set")
         try:
             return cipher.open_row(self.secrets()[0], sealed, bound)
-        except Damaged:
+        except KeyFileDamaged:
             raise Unreadable(f"{what} is not what was sealed there") from None
 
     def secrets(self) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from inbox.core.errors import NotFound
 from inbox.store.protocols import ReplayResult
-from inbox.store.protocols_actions import LONGEST, ActionKind, NewAction, PauseKind, Step
+from inbox.store.protocols_actions import LONGEST, ActionKind, ActionStep, NewAction, PauseKind
 from inbox.store.sealing.sealer import UNSEALED, Sealer
 from inbox.store.sql import pauses
 from inbox.store.sql.archive import CHECKED, run_again
@@ -124,7 +124,7 @@ class SqliteActing:
         rows = self._connection.rows(_NEXT, {"steady": steady, "longest": LONGEST})
         return _row(rows[0]) if rows else None
 
-    def step(self, step: Step, *, at: float, held_until: float) -> list[ReplayResult | None] | None:
+    def step(self, step: ActionStep, *, at: float, held_until: float) -> list[ReplayResult | None] | None:
         """See Acting."""
         place = {name: getattr(step, name) for name in ("action", "begun", "ended", "last", "number")}
         with self._connection.write() as connection:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from inbox.store.protocols_alarms import Change, Notice, Watched
+from inbox.store.protocols_alarms import AlarmNotice, Change, Watched
 from inbox.store.sqlite.connection import Connection
 
 TABLES = """
@@ -86,7 +86,7 @@ class SqliteAlarms:
             for change in changes:
                 _record_change(connection, change, ways)
 
-    def take_notices(self, at: float, limit: int) -> list[Notice]:
+    def take_notices(self, at: float, limit: int) -> list[AlarmNotice]:
         """See AlarmBook."""
         if not self._connection.rows(f"SELECT 1 FROM notices WHERE {_DUE} LIMIT 1", {"at": at}):
             return []
@@ -94,7 +94,7 @@ class SqliteAlarms:
             values = {"at": at, "taken": TAKEN_FOR, "limit": limit}
             taken = connection.execute(_TAKE, values).fetchall()
             found = {row["change_id"]: _change(connection, row["change_id"]) for row in taken}
-        return [Notice(row["id"], row["way"], row["attempts"], found[row["change_id"]]) for row in taken]
+        return [AlarmNotice(row["id"], row["way"], row["attempts"], found[row["change_id"]]) for row in taken]
 
     def told(self, notice: int, at: float, *, error: str = "", again_at: float | None = None) -> None:
         """See AlarmBook."""

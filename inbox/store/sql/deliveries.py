@@ -6,14 +6,14 @@ from itertools import takewhile
 
 from inbox.core.models import Claimed, HandlerSpec
 from inbox.store.protocols import Finished, Outcome
-from inbox.store.protocols_routing import Head, Worker
+from inbox.store.protocols_routing import UnroutedEvent, Worker
 from inbox.store.sealing.sealer import UNSEALED, Sealer
 from inbox.store.sql import pauses
 from inbox.store.sql.delivery_batches import claim_all, finish_all, make_deliveries, route_all, settle_all
 from inbox.store.sql.handlers import remember, remembered
 from inbox.store.sql.refusals import expire
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.write_pacing import Courtesy
+from inbox.store.sqlite.write_pacing import WritePacing
 
 _NEXT = """
 SELECT id, attempts FROM (SELECT id, attempts FROM deliveries WHERE status = 'running'
@@ -48,7 +48,7 @@ class SqliteWork:
 
     def __init__(self, connection: Connection, sealer: Sealer = UNSEALED) -> None:
         self._connection = connection
-        self._courtesy = Courtesy(connection)
+        self._courtesy = WritePacing(connection)
         self._sealer = sealer
 
     def remember(self, handlers: Sequence[HandlerSpec], at: float) -> None:
@@ -59,13 +59,13 @@ class SqliteWork:
         """See Work."""
         return remembered(self._connection)
 
-    def heads(self, limit: int) -> list[Head]:
+    def heads(self, limit: int) -> list[UnroutedEvent]:
         """See Work."""
         sql = "SELECT id, source, type, request_id FROM events WHERE status = 'received' ORDER BY id LIMIT ?"
-        return [Head(*row) for row in self._connection.rows(sql, (limit,))]
+        return [UnroutedEvent(*row) for row in self._connection.rows(sql, (limit,))]
 
     def give_way(self, at: float) -> None:
-        """See Courteous."""
+        """See PacedWriter."""
         self._courtesy.give_way(at)
 
     def route(self, event_id: int, handlers: Mapping[str, bool], at: float) -> list[int]:

@@ -33,17 +33,17 @@ _NAMES = "SELECT DISTINCT {name} AS name FROM kinds WHERE events > 0 LIMIT :limi
 
 
 class SqliteFinding:
-    """See `inbox.store.protocols_search.Finding`."""
+    """See `inbox.store.protocols_search.EventSearch`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def look(self, wanted: Filter, limit: int, stop: Stop = never) -> Found:
-        """See Finding."""
+        """See EventSearch."""
         return look(self._connection, wanted, limit, stop)
 
     def count(self, wanted: Filter, limit: int, stop: Stop = never) -> tuple[int, bool]:
-        """See Finding."""
+        """See EventSearch."""
         with self._connection.snapshot():
             if not is_joined(wanted):
                 return self._count_plain(wanted, limit)
@@ -60,7 +60,7 @@ class SqliteFinding:
         return min(rows[0]["n"], limit), rows[0]["n"] > limit
 
     def unseen(self) -> Unseen:
-        """See Finding."""
+        """See EventSearch."""
         require_fts(self._connection.rows)
         with self._connection.snapshot():
             (row,) = self._connection.rows(_UNSEEN)
@@ -68,7 +68,7 @@ class SqliteFinding:
         return Unseen(row["upto"], later["n"], row["sealed"], row["bodiless"], row["cut"])
 
     def facets(self) -> dict[str, list[str]]:
-        """See Finding."""
+        """See EventSearch."""
         limit = {"limit": NAMES}
         with self._connection.snapshot():
             found = {f"{name}s": self._connection.rows(_NAMES.format(name=name), limit) for name in ("source", "type")}
@@ -79,7 +79,7 @@ class SqliteFinding:
         }
 
     def close(self) -> None:
-        """See Finding."""
+        """See EventSearch."""
         self._connection.close()
 
 

@@ -15,7 +15,7 @@ from inbox.store.sealing.sealer import UNSEALED, Sealer
 from inbox.store.sql.counters import tally_batch
 from inbox.store.sql.elapsed import before_mark, until_mark
 from inbox.store.sql.refusals import RefusalLimits, put_refusal, usual
-from inbox.store.sql.secret_usage import Matches
+from inbox.store.sql.secret_usage import SecretUsage
 from inbox.store.sqlite.connection import Connection
 
 FOREVER = 1e15
@@ -89,7 +89,7 @@ class SqliteInlet:
         self._refusal_limits = refusal_limits
         self._connection = connection
         self._space = space
-        self._matches = Matches()
+        self._matches = SecretUsage()
         self._commit: GroupCommit[Item, Stored | bool] = GroupCommit(
             self._write, limit=limit, patience=patience, max_bytes=max_bytes, size=_size
         )

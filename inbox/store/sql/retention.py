@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inbox.store.protocols import Filter
-from inbox.store.protocols_retention import Page, Space, What
+from inbox.store.protocols_retention import Page, SpaceUsed, What
 from inbox.store.sql import holds
 from inbox.store.sql.elapsed import older
 from inbox.store.sqlite.connection import Connection
@@ -52,7 +52,7 @@ SELECT id, {_ROW} + coalesce(length(violations), 0) + coalesce((SELECT sum({_ROW
 FROM events INDEXED BY events_bodiless
 WHERE source = :source AND body_pruned_at IS NOT NULL AND pruned_at IS NULL AND {{which}} ORDER BY id LIMIT :limit
 """,
-    "keys": f"""
+    "event_keys": f"""
 SELECT id, {_ROW} + length(key) + length(type) AS bytes, {_OLD} AS old, {holds.KEPT} AS kept,
        {_OLD} AND NOT EXISTS (SELECT 1 FROM events AS other WHERE other.conflict_of = events.id) AS may
 FROM events INDEXED BY events_stripped
@@ -74,7 +74,7 @@ _PRUNE = {
         f"DELETE FROM deliveries WHERE event_id {_THESE}",
         f"UPDATE events SET pruned_at = :at, violations = NULL, verified_by = '' WHERE id {_THESE}",
     ),
-    "keys": (f"DELETE FROM events WHERE id {_THESE}",),
+    "event_keys": (f"DELETE FROM events WHERE id {_THESE}",),
     "refusals": (f"DELETE FROM refusals WHERE id {_THESE}",),
 }
 _SOURCES = "SELECT source FROM kinds UNION SELECT source FROM refusals ORDER BY 1"
@@ -158,12 +158,12 @@ class SqliteKeeping:
                 connection.execute(statement, {"ids": json.dumps(may), "at": at})
             return len(may)
 
-    def space(self) -> Space:
+    def space(self) -> SpaceUsed:
         """See Keeping."""
         with self._connection.snapshot():
             names = ("page_size", "page_count", "freelist_count", "auto_vacuum")
             size, pages, free, mode = (int(self._connection.rows(f"PRAGMA {name}")[0][0]) for name in names)
-        return Space(pages * size, free * size, mode == _INCREMENTAL)
+        return SpaceUsed(pages * size, free * size, mode == _INCREMENTAL)
 
     def give_back(self, pages: int) -> int:
         """See Keeping. Atomic: one transaction."""

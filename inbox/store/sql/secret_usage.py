@@ -34,7 +34,7 @@ ON CONFLICT (source, secret) DO UPDATE SET at = max(at, excluded.at)
 Minutes = Mapping[tuple[str, int], int]
 
 
-class Matches:
+class SecretUsage:
     """Remembers which minutes are written already."""
 
     def __init__(self) -> None:

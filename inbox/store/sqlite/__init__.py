@@ -21,16 +21,16 @@ from inbox.store.sql.refusals import RefusalLimits, usual
 from inbox.store.sql.retention import SqliteKeeping, rewrite
 from inbox.store.sqlite.backup import back_up, restore
 from inbox.store.sqlite.connection import Connection
-from inbox.store.sqlite.disk_space import Space
+from inbox.store.sqlite.disk_space import DiskSpace
 from inbox.store.sqlite.fts_indexing import SqliteIndexing
 from inbox.store.sqlite.identity import advance, identify
 from inbox.store.sqlite.inspect import look_for_damage
-from inbox.store.sqlite.instance_lock import Presence
+from inbox.store.sqlite.instance_lock import InstanceLock
 from inbox.store.sqlite.marker import admit, is_ours
 from inbox.store.sqlite.migrations import migrate
 
 __all__ = [
-    "Presence",
+    "InstanceLock",
     "Sealer",
     "back_up",
     "compact",
@@ -51,8 +51,8 @@ def open_inlet(
     *,
     patience: float = 5.0,
     limit: int = 512,
-    max_waiting_bytes: int = 64 * 1024 * 1024,
-    reserved_bytes: int = 0,
+    max_in_flight_bytes: int = 64 * 1024 * 1024,
+    min_free_bytes: int = 0,
     max_store_bytes: int = 0,
     refusal_limits: RefusalLimits = usual,
     observe: Observe = unobserved,
@@ -65,12 +65,12 @@ def open_inlet(
     connection = _ready(path, durable=True, patience=patience, sealer=sealer)
     with suppress(StoreUnavailable):  # a store that is locked or full takes nothing now: senders get a 503
         advance(connection)
-    space = Space(path, connection, reserved=reserved_bytes, max_bytes=max_store_bytes)
+    space = DiskSpace(path, connection, reserved=min_free_bytes, max_bytes=max_store_bytes)
     return SqliteInlet(
         connection,
         limit=limit,
         patience=patience,
-        max_bytes=max_waiting_bytes,
+        max_bytes=max_in_flight_bytes,
         space=space,
         refusal_limits=refusal_limits,
         observe=observe,

@@ -22,7 +22,7 @@ from inbox.core.process_integrity import damage, descriptors_change
 from inbox.store.sqlite import registry
 from inbox.store.sqlite.marker import admit
 from inbox.store.sqlite.owner import give_to_owner
-from inbox.store.sqlite.write_lock import Turn
+from inbox.store.sqlite.write_lock import WriteLock
 
 log = structlog.get_logger("inbox.store")
 
@@ -57,7 +57,7 @@ class Connection:
         self._durable = durable
         self._patience = patience
         self._lock = threading.RLock()
-        self._turn = Turn(path)
+        self._turn = WriteLock(path)
         self._database: Database | None = None
         self._ended = False
         registry.add(self)

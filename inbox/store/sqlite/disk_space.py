@@ -20,7 +20,7 @@ PAGES = 65_536
 """Bytes that a batch takes beside its bodies, at most."""
 
 
-class Space:
+class DiskSpace:
     """Asked before each batch of events.
 
     reserved   bytes that must stay free on the file system
@@ -43,7 +43,7 @@ class Space:
             if free - log < spare and free - (growth := self._growth()) < spare:
                 raise StoreUnavailable(
                     f"{free} bytes are free on the disk, {coming} would come, and {growth} out of the log; "
-                    f"reserved_bytes = {self._reserved}"
+                    f"min_free_bytes = {self._reserved}"
                 )
             self._looked, self._plenty = time.monotonic(), (free - log - spare) // MUCH
         if self._max_bytes and self._files() + coming > self._max_bytes:

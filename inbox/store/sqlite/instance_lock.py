@@ -14,7 +14,7 @@ from inbox.core.errors import InTheWay, StoreUnavailable
 from inbox.store.sqlite.owner import give_to_owner
 
 
-class Presence:
+class InstanceLock:
     """Shares the lock of the database at `path` until it is closed, or until this process and its forks have ended.
 
     Raises InTheWay while somebody has the database for himself.

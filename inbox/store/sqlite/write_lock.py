@@ -21,7 +21,7 @@ _POLL = 0.0005
 """Seconds between two tries; the lock is asked for without waiting, because waiting for it could not be ended."""
 
 
-class Turn:
+class WriteLock:
     """The lock of the database at `path`, in a file beside it that holds nothing."""
 
     def __init__(self, path: Path) -> None:

@@ -40,7 +40,7 @@ SELECT (SELECT coalesce(max(id), 0) FROM events) AS newest,
 """
 
 
-class Courtesy:
+class WritePacing:
     """Write transactions of the worker, and the pauses between them, in which it holds no claim."""
 
     def __init__(self, connection: Connection, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -58,7 +58,7 @@ class Courtesy:
         self._wrote += time.perf_counter() - begun
 
     def give_way(self, at: float) -> None:
-        """See `inbox.store.protocols_routing.Courteous`."""
+        """See `inbox.store.protocols_routing.PacedWriter`."""
         look = self._connection.rows(_LOOK, {"at": at})[0]
         wrote, self._wrote = self._wrote, 0.0
         come, self._newest = look["newest"] != self._newest, look["newest"]

@@ -43,7 +43,7 @@ def _alerts(settings: Settings) -> list[tuple[str, str, str, str, str]]:
     refused = f"{_REFUSED} / ({_REFUSED} + ({_AUTHENTIC})) >= {alarms.refused_share:g} and {_REFUSED} >= 10"
     bad = f"{_BAD} / {_AUTHENTIC} >= {alarms.quarantined_share:g} and {_BAD} >= 5"
     slow = f"{_P99} > on (source) inbox_answer_deadline_seconds * {alarms.deadline_share:g}"
-    room = f"inbox_disk_free_bytes < inbox_disk_reserved_bytes + {alarms.disk_headroom}"
+    room = f"inbox_disk_free_bytes < inbox_disk_min_free_bytes + {alarms.disk_headroom}"
     dead = 'increase(inbox_deliveries_ended_total{status="dead"}[1h]) > 0'
     silent = 'inbox_alarm_active{alarm="silence"} == 1'
     return [

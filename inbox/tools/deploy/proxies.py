@@ -47,8 +47,8 @@ def upstream(server: ServerSettings) -> str:
 
 
 def answer_in(server: ServerSettings) -> int:
-    """Return the seconds after which no answer comes: twice `patience`, for its turn and for the store, and some."""
-    return math.ceil(2 * server.patience) + 10
+    """Return the seconds after which no answer comes: twice `store_timeout`, for its turn and for the store."""
+    return math.ceil(2 * server.store_timeout) + 10
 
 
 def nginx(site: Site) -> str:

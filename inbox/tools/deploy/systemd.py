@@ -53,7 +53,7 @@ def stop_in(settings: Settings) -> int:
 
 def _written(settings: Settings) -> list[Path]:
     """Return the folders of database, queue and data keys, and the one that handlers work in."""
-    keys = [settings.path(settings.inbox.keys)] if settings.inbox.seal_key else []
+    keys = [settings.path(settings.inbox.key_file)] if settings.inbox.seal_key else []
     files = (settings.database, settings.path(settings.inbox.queue), *keys)
     return list(dict.fromkeys([*(file.parent for file in files), settings.folder]))
 

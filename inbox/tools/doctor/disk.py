@@ -94,7 +94,7 @@ def look(settings: Settings) -> Iterator[Finding]:
             "give the user that runs this the right to write there, and look at the disk (dmesg)",
         )
     else:
-        yield speed(durations, settings.server.patience)
+        yield speed(durations, settings.server.store_timeout)
     yield from room(settings, os.statvfs(folder))
 
 
@@ -122,7 +122,7 @@ def speed(durations: list[float], patience: float) -> Finding:
             "use a real disk with a write barrier: no tmpfs, no eatmydata, no virtual disk with cache=unsafe",
         )
     if middle > patience:
-        return problem("fsync", f"{text}: requests get 503", "use a faster disk, or raise server.patience")
+        return problem("fsync", f"{text}: requests get 503", "use a faster disk, or raise server.store_timeout")
     if middle > SLOW:
         return warning("fsync", f"{text}: every answer waits that long", "use a faster disk, such as an SSD")
     return ok("fsync", text)
@@ -173,12 +173,12 @@ def room(settings: Settings, disk: os.statvfs_result) -> Iterator[Finding]:
     """Yield whether the disk has room for what may wait for the store, and for new files."""
     free, waiting, reserve = (
         disk.f_bavail * disk.f_frsize,
-        settings.server.max_waiting_bytes,
-        settings.inbox.reserved_bytes,
+        settings.server.max_in_flight_bytes,
+        settings.inbox.min_free_bytes,
     )
     text = f"{_size(free)} are free on the disk of the database"
     if free < reserve:
-        yield problem("space", f"{text}, less than reserved_bytes: events get 503", "free space, or lower the reserve")
+        yield problem("space", f"{text}, less than min_free_bytes: events get 503", "free space, or lower the reserve")
     elif free < reserve + 2 * waiting:
         yield warning(
             "space",

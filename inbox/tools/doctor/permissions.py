@@ -79,7 +79,7 @@ def _database(path: Path, user: int) -> Iterator[Finding]:
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     """Yield whether others can read the file of data keys."""
-    path = settings.path(settings.inbox.keys)
+    path = settings.path(settings.inbox.key_file)
     if settings.inbox.seal_key and _mode(path) & READ:
         text = f"{path} can be read by other users ({_octal(path)}): it has the keys of sealed events"
         yield problem("access", text, f"chmod 600 {path}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Answer, Effect, Fault, read
+from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Effect, Fault, Reply, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Evidence:
     left      processes that still ran at the end, in words
     """
 
-    answers: Sequence[Answer]
+    answers: Sequence[Reply]
     effects: Sequence[Effect]
     events: Sequence[StoredEvent]
     deliveries: Sequence[StoredDelivery]
@@ -105,7 +105,7 @@ def gather(
         deliveries = _rows(connection, _DELIVERIES, StoredDelivery)
         attempts = _rows(connection, _ATTEMPTS, StoredAttempt)
     return Evidence(
-        answers=read(folder / CLIENT, Answer),
+        answers=read(folder / CLIENT, Reply),
         effects=read(folder / EFFECTS, Effect),
         events=events,
         deliveries=deliveries,

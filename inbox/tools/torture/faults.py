@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from inbox.process.supervisor import STEADY
 from inbox.tools.torture.journal import Fault, Journal
-from inbox.tools.torture.processes import Inbox, Process, has_open, send
+from inbox.tools.torture.processes import Process, RunningInbox, has_open, send
 from inbox.tools.torture.scratch import LEASE, Scratch
 
 PAUSE = 1.3
@@ -48,7 +48,7 @@ class Faults:
     """Hurts the inbox whenever `step` is called and the time has come."""
 
     def __init__(
-        self, inbox: Inbox, scratch: Scratch, journal: Journal, *, seed: int, clock: Callable[[], float]
+        self, inbox: RunningInbox, scratch: Scratch, journal: Journal, *, seed: int, clock: Callable[[], float]
     ) -> None:
         self._inbox = inbox
         self._scratch = scratch

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from inbox.tools.torture.evidence import Evidence, StoredAttempt, StoredDelivery, StoredEvent
-from inbox.tools.torture.journal import Answer
+from inbox.tools.torture.journal import Reply
 
 UNSURE = frozenset({"crashed", "lost", "timeout", "interrupted"})
 """Results of attempts that may or may not have done their work: another attempt of the same delivery follows."""
@@ -77,7 +77,7 @@ class _Known:
         return found
 
     @cached_property
-    def answers(self) -> dict[Body, list[Answer]]:
+    def answers(self) -> dict[Body, list[Reply]]:
         found = defaultdict(list)
         for answer in self.evidence.answers:
             found[answer.source, answer.key, answer.digest].append(answer)
@@ -91,7 +91,7 @@ class _Known:
             found[effect.event, effect.handler, effect.attempt][effect.step] += 1
         return found
 
-    def of(self, event: StoredEvent) -> list[Answer]:
+    def of(self, event: StoredEvent) -> list[Reply]:
         """Return what the client was told about the event's body."""
         return self.answers.get((event.source, event.key, event.digest), [])
 

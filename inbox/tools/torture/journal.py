@@ -15,7 +15,7 @@ CLIENT, EFFECTS, FAULTS = "client.jsonl", "effects.jsonl", "faults.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What became of one request that the client sent.
 
     kind     fresh, copy, late or conflict; forged for one that must not be believed
@@ -75,7 +75,7 @@ class Fault:
     pid: int = 0
 
 
-Record = TypeVar("Record", Answer, Effect, Fault)
+Record = TypeVar("Record", Reply, Effect, Fault)
 
 
 class Journal:
@@ -85,7 +85,7 @@ class Journal:
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._mutex = threading.Lock()
 
-    def add(self, record: Answer | Effect | Fault) -> None:
+    def add(self, record: Reply | Effect | Fault) -> None:
         """Write a line."""
         line = json.dumps(asdict(record)) + "\n"
         with self._mutex:

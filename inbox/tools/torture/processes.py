@@ -32,7 +32,7 @@ class Process:
     role: str
 
 
-class Inbox:
+class RunningInbox:
     """Keeps `inbox run` running in a folder, as the owner's init system would, and knows all its processes."""
 
     def __init__(self, folder: Path) -> None:

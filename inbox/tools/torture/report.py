@@ -9,7 +9,7 @@ from typing import Any
 
 from inbox.tools.torture.evidence import Evidence
 from inbox.tools.torture.invariants import Breach
-from inbox.tools.torture.journal import Answer
+from inbox.tools.torture.journal import Reply
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def tell(evidence: Evidence, breaches: Sequence[Breach], *, seed: int, seconds: 
     )
 
 
-def longest_gap(told: Sequence[Answer]) -> float:
+def longest_gap(told: Sequence[Reply]) -> float:
     """Return the longest time between two acknowledgements, in seconds."""
     times = sorted(answer.at for answer in told)
     return round(max((later - earlier for earlier, later in pairwise(times)), default=0.0), 1)

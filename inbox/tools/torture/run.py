@@ -15,7 +15,7 @@ from inbox.tools.torture.evidence import at_work, gather
 from inbox.tools.torture.faults import Faults
 from inbox.tools.torture.invariants import check
 from inbox.tools.torture.journal import CLIENT, FAULTS, Fault, Journal
-from inbox.tools.torture.processes import Inbox
+from inbox.tools.torture.processes import RunningInbox
 from inbox.tools.torture.report import Report, tell
 from inbox.tools.torture.scratch import HANDLERS, Scratch, make
 from inbox.tools.torture.traffic import Client
@@ -67,7 +67,7 @@ Watch = Callable[[Progress], None]
 
 def torture(plan: Plan, *, clock: Callable[[], float], watch: Watch = lambda progress: None) -> Report:
     """Do all of it and return the report. Raises InboxError if the inbox does not even start."""
-    began, scratch, inbox = time.monotonic(), make(plan.folder, sealed=plan.sealed), Inbox(plan.folder)
+    began, scratch, inbox = time.monotonic(), make(plan.folder, sealed=plan.sealed), RunningInbox(plan.folder)
     try:
         _start(inbox, scratch)
         with _journals(plan.folder) as (client, journal):
@@ -83,7 +83,7 @@ def torture(plan: Plan, *, clock: Callable[[], float], watch: Watch = lambda pro
     return tell(evidence, check(evidence), seed=plan.seed, seconds=seconds, starts=inbox.starts, log=log)
 
 
-def _start(inbox: Inbox, scratch: Scratch) -> None:
+def _start(inbox: RunningInbox, scratch: Scratch) -> None:
     inbox.start()
     end = time.monotonic() + START
     while not _answers(scratch):
@@ -111,7 +111,7 @@ class _Ordeal:
         self,
         plan: Plan,
         scratch: Scratch,
-        inbox: Inbox,
+        inbox: RunningInbox,
         client: Journal,
         journal: Journal,
         clock: Callable[[], float],

@@ -28,12 +28,12 @@ seal_key = ["file:seal"]
 _SETTINGS = """
 [server]
 port = {port}
-patience = 2.0
+store_timeout = 2.0
 
 [worker]
 processes = 2
 lease = {lease}
-grace = 1.0
+kill_after = 1.0
 max_crashes = 100
 shutdown_timeout = 10.0
 

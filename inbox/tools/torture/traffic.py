@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from inbox.core.models import Request
-from inbox.tools.torture.journal import Answer, Journal
+from inbox.tools.torture.journal import Journal, Reply
 from inbox.tools.torture.scratch import Scratch
 from inbox.verify.providers.base import Provider, encode
 
@@ -30,7 +30,7 @@ _WEIGHTS = (46, 10, 10, 10, 12, 5, 4, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class SignedRequest:
     """A signed request, and what is to become of its event."""
 
     kind: str
@@ -55,24 +55,24 @@ class Writer:
         self._forger = forger
         self._number = 0
 
-    def fresh(self) -> Letter:
+    def fresh(self) -> SignedRequest:
         """Return a letter that nobody has seen."""
         self._number += 1
         source = self._chance.choices(("signed", "plain"), (7, 3))[0]
         event_type = self._chance.choices(("work", "doomed", "hangs"), (970, 26, 4))[0]
         return self._letter("fresh", source, f"{self._name}-{self._number}", event_type)
 
-    def other(self, letter: Letter, kind: str = "conflict") -> Letter:
+    def other(self, letter: SignedRequest, kind: str = "conflict") -> SignedRequest:
         """Return a letter with the key of another one and a body of its own."""
         return self._letter(kind, "signed", letter.key, "work")
 
-    def forged(self) -> Letter:
+    def forged(self) -> SignedRequest:
         """Return a letter that is signed by somebody who does not know the secret."""
         letter = self.fresh()
         request = self._forger.sign(letter.request, at=0.0)
         return replace(letter, kind="forged", fate="refused", request=request)
 
-    def _letter(self, kind: str, source: str, id: str, event_type: str) -> Letter:
+    def _letter(self, kind: str, source: str, id: str, event_type: str) -> SignedRequest:
         chance = self._chance
         pause = chance.choices((0.0, chance.uniform(0.02, 0.4), 1.5), (897, 100, 3))[0]
         body = encode(
@@ -87,7 +87,7 @@ class Writer:
         )
         request = self._sender.sign(Request(headers=(("content-type", "application/json"),), body=body), at=0.0)
         key = id if source == "signed" else f"sha256:{sha256(body).hexdigest()}"
-        return Letter(kind, source, key, "dead" if event_type == "doomed" else "succeeded", request)
+        return SignedRequest(kind, source, key, "dead" if event_type == "doomed" else "succeeded", request)
 
 
 class Client(threading.Thread):
@@ -103,8 +103,8 @@ class Client(threading.Thread):
         self._journal = journal
         self._pace = pace
         self._clock = clock
-        self._held: list[Letter] = []
-        self._sent: deque[Letter] = deque(maxlen=REMEMBERED)
+        self._held: list[SignedRequest] = []
+        self._sent: deque[SignedRequest] = deque(maxlen=REMEMBERED)
         self._finish = threading.Event()
         self._give_up = threading.Event()
         self.requests = self.acknowledged = 0
@@ -135,7 +135,7 @@ class Client(threading.Thread):
             for line in self._lines:
                 line.close()
 
-    def _next(self) -> list[Letter]:
+    def _next(self) -> list[SignedRequest]:
         """Return what is sent now; several letters go out at the same time, each on a connection of its own."""
         kind = self._chance.choices(_KINDS, _WEIGHTS)[0]
         if kind == "forged":
@@ -155,7 +155,7 @@ class Client(threading.Thread):
             return [letter, self._writer.other(letter)]
         return [letter]
 
-    def _send(self, letters: Sequence[Letter]) -> None:
+    def _send(self, letters: Sequence[SignedRequest]) -> None:
         """Send the letters together, and again what was not answered for good."""
         while letters and not self._give_up.is_set():
             answers = self._exchange(letters)
@@ -164,7 +164,7 @@ class Client(threading.Thread):
             if letters:
                 self._give_up.wait(self._chance.uniform(0.05, 0.4))
 
-    def _exchange(self, letters: Sequence[Letter]) -> list[Answer]:
+    def _exchange(self, letters: Sequence[SignedRequest]) -> list[Reply]:
         """Write all the requests, then read all the answers."""
         lines = self._lines[: len(letters)]
         for line, letter in zip(lines, letters, strict=True):
@@ -172,7 +172,7 @@ class Client(threading.Thread):
         answers = []
         for line, letter in zip(lines, letters, strict=True):
             status, outcome, number = line.read()
-            answer = Answer(
+            answer = Reply(
                 self._clock(),
                 letter.kind,
                 letter.source,
@@ -197,7 +197,7 @@ class _Line:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         self._broken = ""
 
-    def write(self, letter: Letter) -> None:
+    def write(self, letter: SignedRequest) -> None:
         """Send a request; what goes wrong is told by `read`."""
         self._broken = ""
         try:

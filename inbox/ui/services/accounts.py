@@ -57,7 +57,7 @@ def log_in(runtime: Runtime, user: str, password: str) -> Started | None:
     right = len(password) <= passwords.LONGEST and passwords.matches(password, known or _nobody())
     if not right or known is None:
         return None
-    secret, seconds, now = secrets.token_urlsafe(32), runtime.settings.admin.session, runtime.clock()
+    secret, seconds, now = secrets.token_urlsafe(32), runtime.settings.admin.session_lifetime, runtime.clock()
     begun = runtime.access.log_in(user, known, _digest(secret), at=now, expires_at=now + seconds)
     return Started(secret, seconds) if begun else None
 

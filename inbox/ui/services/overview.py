@@ -154,7 +154,7 @@ def _totals(runtime: Runtime, looked: Looked, parts: _Parts) -> dict[str, Any]:
     limits = Limits(
         backlog_age=settings.alarms.backlog_age,
         process_gone=settings.alarms.process_gone,
-        reserved_bytes=settings.inbox.reserved_bytes,
+        min_free_bytes=settings.inbox.min_free_bytes,
         max_store_bytes=settings.inbox.max_store_bytes,
     )
     problems = verdicts(looked, limits)
@@ -166,7 +166,7 @@ def _totals(runtime: Runtime, looked: Looked, parts: _Parts) -> dict[str, Any]:
         "oldest_age": looked.oldest,
         "processes": {role: _process(looked, role, limits.process_gone) for role in ("receiver", "worker")},
         "disk_free": looked.disk_free,
-        "headroom": max(0, looked.disk_free - limits.reserved_bytes),
+        "headroom": max(0, looked.disk_free - limits.min_free_bytes),
         "store": {**looked.store, "max_store_bytes": limits.max_store_bytes},
         "problems": {name: text for name, text in problems.items() if text != "ok"},
     }

@@ -17,7 +17,7 @@ from inbox.verify.schemes.base import ByHead, Verifier
 
 MIB = 1024 * 1024
 DAY = 86400.0
-KEPT = ("bodies", "body_bytes", "attempts", "attempt_count", "events", "event_count", "keys", "refusals")
+KEPT = ("bodies", "body_bytes", "attempts", "attempt_count", "events", "event_count", "event_keys", "refusals")
 LONGEST = 36_500 * DAY
 """Seconds: a hundred years. A moment so long from now is still a date."""
 
@@ -42,7 +42,7 @@ class Provider:
     on_unverified  "hold": keep what is not authentic, as it came, to be verified again; the answer is still 401
     hold_requests, hold_bytes, hold_for
                  at most so many held requests, bytes of them, and seconds
-    keep_bodies, keep_body_bytes, keep_attempts, keep_attempt_count, keep_events, keep_event_count, keep_keys,
+    keep_bodies, keep_body_bytes, keep_attempts, keep_attempt_count, keep_events, keep_event_count, keep_event_keys,
     keep_refusals, keep_refusal_count, keep_refusal_bytes
                  instead of those in [retention]: seconds, bytes and numbers; None is what is set there
     """
@@ -77,7 +77,7 @@ class Provider:
     keep_attempt_count: int | None = None
     keep_events: float | None = None
     keep_event_count: int | None = None
-    keep_keys: float | None = None
+    keep_event_keys: float | None = None
     keep_refusals: float | None = None
     keep_refusal_count: int | None = None
     keep_refusal_bytes: int | None = None
@@ -160,9 +160,9 @@ class Provider:
         for name, (low, high) in REFUSAL_LIMITS.items():
             if (value := getattr(self, name)) is not None and not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}")
-        if self.keep_keys and self.keep_keys < self.horizon:
+        if self.keep_event_keys and self.keep_event_keys < self.horizon:
             raise ValueError(
-                f"keep_keys must be 0 (for ever) or at least {self.horizon:.0f}: a copy may come for so long"
+                f"keep_event_keys must be 0 (for ever) or at least {self.horizon:.0f}: a copy may come for so long"
             )
 
     def check(self) -> None:

@@ -44,7 +44,7 @@ class StandardWebhooks(Provider):
     @cached_property
     def verifier(self) -> Verifier:
         """Return the check of the three headers."""
-        return standard_webhooks.StandardWebhooks(tolerance=self.tolerance)
+        return standard_webhooks.StandardWebhooksScheme(tolerance=self.tolerance)
 
     def sample(self, event_type: str, *, id: str, at: float) -> Payload:
         """Return a payload of the form that the specification recommends."""

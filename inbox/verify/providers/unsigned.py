@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from inbox.verify.providers.base import Provider
 from inbox.verify.schemes.base import Verifier
-from inbox.verify.schemes.unsigned import Unsigned as NoVerifier
+from inbox.verify.schemes.unsigned import UnsignedScheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Unsigned(Provider):
     @cached_property
     def verifier(self) -> Verifier:
         """Return the scheme that believes everything."""
-        return NoVerifier()
+        return UnsignedScheme()
 
     def warnings(self) -> tuple[str, ...]:
         """Return a warning, always."""

@@ -46,7 +46,7 @@ Key = bytes | Ed25519PrivateKey | Ed25519PublicKey
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandardWebhooks(Verifier):
+class StandardWebhooksScheme(Verifier):
     """A list of signatures, of which any one may match any secret.
 
     A secret is `whsec_` (or nothing) and base64: checks and makes v1; `whpk_` and the base64 of a public key: checks

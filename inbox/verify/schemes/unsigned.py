@@ -6,7 +6,7 @@ from inbox.core.models import Request, Secret, Verified
 from inbox.verify.schemes.base import ByHead, Verifier
 
 
-class Unsigned(Verifier):
+class UnsignedScheme(Verifier):
     """Believes everything."""
 
     def verify_head(self, request: Request, secrets: Sequence[Secret], *, at: float) -> ByHead:

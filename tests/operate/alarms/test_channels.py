@@ -19,7 +19,7 @@ from inbox.core.models import Request, Secret, header_name
 from inbox.operate.alarms.channels import NotSent, command, email, ways, webhook
 from inbox.operate.alarms.message import Message, message
 from inbox.store.protocols_alarms import Change
-from inbox.verify.schemes.standard_webhooks import StandardWebhooks
+from inbox.verify.schemes.standard_webhooks import StandardWebhooksScheme
 from tests.handlers.test_roomle import ELSEWHERE, Mailbox, served, tls  # noqa: F401 – the fixture is used by name
 
 NOW = 1_767_225_600.0
@@ -162,10 +162,10 @@ def test_webhook_is_signed_as_standard_webhooks(hook: Hook) -> None:
     webhook(MESSAGE, NOW, hook.settings())
     webhook(MESSAGE, NOW + 60, hook.settings())
     first, second = hook.requests
-    verified = StandardWebhooks().verify(first, [SECRET], at=NOW)
+    verified = StandardWebhooksScheme().verify(first, [SECRET], at=NOW)
     assert ("inbox-alarm-7-1767225600", first.header("webhook-id")) == (verified.key, second.header("webhook-id"))
     with pytest.raises(NotAuthentic):
-        StandardWebhooks().verify(first.replace(body=first.body + b" "), [SECRET], at=NOW)
+        StandardWebhooksScheme().verify(first.replace(body=first.body + b" "), [SECRET], at=NOW)
     content = json.loads(first.body)
     assert ("inbox.alarm.start", "silence", "roomz", "last event 3 h ago", "host:/inbox", "/hook?a=b") == (
         content["type"],

@@ -8,7 +8,7 @@ import pytest
 
 from inbox.core.config.alarm_settings import AlarmSettings
 from inbox.core.elapsed import Clocks, Passed
-from inbox.core.histograms import Timings
+from inbox.core.histograms import Recorder
 from inbox.operate.alarms.conditions import Numbers, readings
 from inbox.operate.alarms.message import TITLES
 from inbox.operate.alarms.silence import Heard
@@ -30,7 +30,7 @@ QUIET = Numbers(
     looked=LOOKED,
     heard={"acme": Heard({}, None, 0.0)},
     deadlines={"acme": 10.0},
-    reserved_bytes=GIB,
+    min_free_bytes=GIB,
     max_store_bytes=0,
 )
 
@@ -54,7 +54,7 @@ def looked(**changes: Any) -> Numbers:
 
 
 def answers(*seconds: float) -> Numbers:
-    timings = Timings()
+    timings = Recorder()
     for value in seconds:
         timings.observe("answer", "acme", value)
     return replace(QUIET, recent=timings.take())

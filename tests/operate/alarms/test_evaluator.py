@@ -8,9 +8,9 @@ import pytest
 
 from inbox.core.config.alarm_settings import AlarmSettings
 from inbox.core.elapsed import Clocks
-from inbox.core.histograms import Timings
+from inbox.core.histograms import Recorder
 from inbox.core.models import Secret
-from inbox.operate.alarms.evaluator import EVERY, LATER, Watchman
+from inbox.operate.alarms.evaluator import EVERY, LATER, AlarmEvaluator
 from inbox.operate.alarms.silence import HOUR, WEEK
 from inbox.store.protocols_alarms import Change
 from tests.operate.alarms.test_channels import SECRET, Hook, hook  # noqa: F401 – the fixture is used by name
@@ -25,8 +25,8 @@ class Scene:
         self.store = SqliteStore(folder)
         self.now = MONDAY
 
-    def watchman(self, **settings: Any) -> Watchman:
-        return Watchman(
+    def watchman(self, **settings: Any) -> AlarmEvaluator:
+        return AlarmEvaluator(
             AlarmSettings(**settings),
             lambda: (self.store.watch, self.store.alarms),
             {"roomz": 30.0},
@@ -35,7 +35,9 @@ class Scene:
             steady=lambda: self.now,
         )
 
-    def minutes(self, watchman: Watchman, number: int, *, alive: tuple[Any, ...] = ("worker", "receiver")) -> None:
+    def minutes(
+        self, watchman: AlarmEvaluator, number: int, *, alive: tuple[Any, ...] = ("worker", "receiver")
+    ) -> None:
         """Let minutes pass, in which these processes give signs of life."""
         for _ in range(number):
             self.now += 60
@@ -168,7 +170,7 @@ def test_way_that_is_not_configured_any_more_is_not_waited_for(scene: Scene) -> 
 
 def test_slow_answers_and_dead_deliveries_are_told(scene: Scene) -> None:
     """From the histograms and counts that receivers and workers wrote."""
-    timings = Timings()
+    timings = Recorder()
     for _ in range(20):
         timings.observe("answer", "roomz", 20.0)
     scene.store.watch.beat("worker", scene.now, scene.now)

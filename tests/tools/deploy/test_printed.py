@@ -25,7 +25,7 @@ max_body = 1000
 provider = "unsigned"
 max_body = 5000000
 """
-FITS = "trusted_proxies = 1\npatience = 30"
+FITS = "trusted_proxies = 1\nstore_timeout = 30"
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_the_units_are_what_systemd_understands(folder: Path, cli: Cli) -> None:
 def test_a_service_may_write_its_data_and_not_its_code(folder: Path) -> None:
     """Database, queue, data keys and working folder; but handlers, schemas and settings stay as they are."""
     (folder / "inbox.toml").write_text(
-        '[inbox]\ndatabase = "sqlite:////var/lib/inbox/inbox.db"\nkeys = "/var/lib/keys/keys.db"\n'
+        '[inbox]\ndatabase = "sqlite:////var/lib/inbox/inbox.db"\nkey_file = "/var/lib/keys/keys.db"\n'
         'seal_key = ["env:SEAL"]\n[server]\nport = 443\n'
     )
     python = Path("/opt/inbox/bin/python")
@@ -191,5 +191,5 @@ def test_a_service_is_given_the_time_that_stopping_takes(folder: Path) -> None:
     assert systemd.stop_in(settings) > 2 * (settings.worker.shutdown_timeout + 5)
     text = systemd.service(settings, Path("/home/owner/x/python"), Path("/usr"), user="inbox")
     assert f"\nTimeoutStopSec={systemd.stop_in(settings)}\n" in text
-    assert f"\nLimitNOFILE={settings.server.connections + 256}:524288\n" in text
+    assert f"\nLimitNOFILE={settings.server.max_connections + 256}:524288\n" in text
     assert "\nProtectHome=read-only\n" in text

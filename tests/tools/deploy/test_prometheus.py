@@ -21,7 +21,7 @@ QUIET = """
       - {series: 'inbox_refusals_total{source="roomz",code="not_authentic",reason="mismatch"}', values: '0+5x120'}
       - {series: 'inbox_refusals_total{source="other",code="unknown_source",reason="other"}', values: '0+999x120'}
       - {series: 'inbox_disk_free_bytes', values: '9e9x120'}
-      - {series: 'inbox_disk_reserved_bytes', values: '6e7x120'}
+      - {series: 'inbox_disk_min_free_bytes', values: '6e7x120'}
       - {series: 'inbox_answer_deadline_seconds{source="roomz"}', values: '30x120'}
       - {series: 'inbox_answer_duration_seconds_bucket{source="roomz",le="0.1"}', values: '0+10x120'}
       - {series: 'inbox_answer_duration_seconds_bucket{source="roomz",le="+Inf"}', values: '0+10x120'}
@@ -36,7 +36,7 @@ LOUD = """
       - {series: 'inbox_events_total{source="roomz",outcome="quarantined"}', values: '0+3x120'}
       - {series: 'inbox_refusals_total{source="roomz",code="not_authentic",reason="mismatch"}', values: '0+14x120'}
       - {series: 'inbox_disk_free_bytes', values: '3e8x120'}
-      - {series: 'inbox_disk_reserved_bytes', values: '67108864x120'}
+      - {series: 'inbox_disk_min_free_bytes', values: '67108864x120'}
       - {series: 'inbox_answer_deadline_seconds{source="roomz"}', values: '30x120'}
       - {series: 'inbox_answer_duration_seconds_bucket{source="roomz",le="15"}', values: '0+1x120'}
       - {series: 'inbox_answer_duration_seconds_bucket{source="roomz",le="30"}', values: '0+10x120'}

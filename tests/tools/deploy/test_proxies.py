@@ -21,7 +21,7 @@ from tests.support.place import Place, eventually
 from tests.tools.deploy.proxies import Answer, Proxy, head, post, read
 
 MIB = 1024 * 1024
-SERVER = "trusted_proxies = 1\npatience = 1.0\nconnections = 4"
+SERVER = "trusted_proxies = 1\nstore_timeout = 1.0\nmax_connections = 4"
 MORE = """
 [sources.open]
 provider = "unsigned"
@@ -203,7 +203,7 @@ def cookie(answer: Answer) -> bytes:
 
 
 def test_slow_senders_neither_hold_the_receiver_nor_stay(proxy: Proxy) -> None:
-    """More bodies are on their way than the receiver has `connections`: others are answered at once, these cut off."""
+    """More bodies are on their way than the receiver has `max_connections`: others are answered, these cut off."""
     slow = [proxy.connect() for _ in range(8)]
     with contextlib.ExitStack() as stack:
         for number, connection in enumerate(slow):
@@ -229,7 +229,7 @@ def test_a_half_closed_connection_gets_its_answer(proxy: Proxy) -> None:
 
 
 def test_the_receivers_own_503_comes_through(place: Place, proxy: Proxy) -> None:
-    """The store is locked for longer than `patience`: the proxy waits for that answer, half-closed or not."""
+    """The store is locked for longer than `store_timeout`: the proxy waits for that answer, half-closed or not."""
     with contextlib.closing(sqlite3.connect(place.folder / "inbox.db", isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
         answer = proxy.raw(post(b"/in/open", b'{"id": "locked"}'))

@@ -108,7 +108,7 @@ def test_median_and_p99_are_shown() -> None:
 
 def test_a_slow_disk_is_found_out(place: Place) -> None:
     """Measured on a real disk whose fsyncs the kernel delays by 0.2 s; bounded in time."""
-    place.configure(server="patience = 4.0")
+    place.configure(server="store_timeout = 4.0")
     (found,) = of(doctor(place.folder, before=injected("fsync:delay_exit=200000")), "fsync")
     assert ("warning", True) == (found.level, "every answer waits that long" in found.found)
 
@@ -131,8 +131,8 @@ def test_a_disk_without_room_is_a_problem(tmp_path: Path) -> None:
     """Less is free than must stay free, or than requests that wait may need."""
     free = os.statvfs(tmp_path)
     reserve = free.f_bavail * free.f_frsize
-    assert ("problem", "space") in levels([*disk.look(Settings(tmp_path, InboxSettings(reserved_bytes=2 * reserve)))])
-    waiting = ServerSettings(max_waiting_bytes=reserve)
+    assert ("problem", "space") in levels([*disk.look(Settings(tmp_path, InboxSettings(min_free_bytes=2 * reserve)))])
+    waiting = ServerSettings(max_in_flight_bytes=reserve)
     assert ("warning", "space") in levels([*disk.look(Settings(tmp_path, server=waiting))])
     assert "space" not in [subject for _, subject in levels([*disk.look(Settings(tmp_path))])]
 

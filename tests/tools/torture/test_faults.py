@@ -9,7 +9,7 @@ import pytest
 from inbox.tools.torture import faults, scratch
 from inbox.tools.torture.faults import Faults
 from inbox.tools.torture.journal import FAULTS, Fault, Journal, read
-from inbox.tools.torture.processes import Inbox, Process
+from inbox.tools.torture.processes import Process, RunningInbox
 
 FAMILY = [
     Process(10, 1, "supervisor"),
@@ -20,7 +20,7 @@ FAMILY = [
 ]
 
 
-class Undying(Inbox):
+class Undying(RunningInbox):
     """An inbox that is always all there."""
 
     def family(self) -> list[Process]:

@@ -16,7 +16,7 @@ from inbox.store.sqlite import open_work
 from inbox.testing import NOW, Inbox
 from inbox.tools.torture.evidence import at_work, gather
 from inbox.tools.torture.invariants import check
-from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Answer, Effect, Fault, Journal, read
+from inbox.tools.torture.journal import CLIENT, EFFECTS, FAULTS, Effect, Fault, Journal, Reply, read
 from inbox.tools.torture.scratch import HANDLERS
 from inbox.verify.providers.base import encode
 
@@ -76,7 +76,7 @@ class Scene:
         answer = inbox.receive(source, body)
         digest = sha256(body).hexdigest()
         key = id if source == "signed" else f"sha256:{digest}"
-        told = Answer(inbox.clock(), "fresh", source, key, digest, fate, 200, answer.status, answer.id)
+        told = Reply(inbox.clock(), "fresh", source, key, digest, fate, 200, answer.status, answer.id)
         self.add(CLIENT, told)
 
     def add(self, name: str, record: Any) -> None:
@@ -321,4 +321,4 @@ def test_a_journal_with_a_torn_line_is_an_error(tmp_path: Path) -> None:
     """Nothing is skipped in silence."""
     (tmp_path / CLIENT).write_text('{"at": 1')
     with pytest.raises(ValueError, match="delimiter"):
-        read(tmp_path / CLIENT, Answer)
+        read(tmp_path / CLIENT, Reply)

@@ -22,11 +22,11 @@ from inbox.runtime import Runtime
 from inbox.store.protocols import Filter
 from inbox.tools.torture import run, scratch
 from inbox.tools.torture.evidence import Evidence, gather
-from inbox.tools.torture.journal import Answer
-from inbox.tools.torture.processes import Inbox, _from_ps
+from inbox.tools.torture.journal import Reply
+from inbox.tools.torture.processes import RunningInbox, _from_ps
 from inbox.tools.torture.report import longest_gap
 from inbox.tools.torture.run import Plan, Progress, torture
-from inbox.tools.torture.traffic import Letter, Writer
+from inbox.tools.torture.traffic import SignedRequest, Writer
 from tests.support.place import eventually
 
 
@@ -115,17 +115,17 @@ def test_what_is_broken_in_the_torture_itself_leaves_nothing_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error in the middle is raised, after every process was ended."""
-    made: list[Inbox] = []
-    real = run.Inbox
+    made: list[RunningInbox] = []
+    real = run.RunningInbox
 
-    def remembered(folder: Path) -> Inbox:
+    def remembered(folder: Path) -> RunningInbox:
         made.append(real(folder))
         return made[0]
 
     def broken(progress: Progress) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(run, "Inbox", remembered)
+    monkeypatch.setattr(run, "RunningInbox", remembered)
     with pytest.raises(RuntimeError, match="broken"):
         torture(Plan(tmp_path, 5.0, 1, 10.0), clock=time.time, watch=broken)
     assert [] == made[0].family()
@@ -134,7 +134,7 @@ def test_what_is_broken_in_the_torture_itself_leaves_nothing_running(
 def test_every_process_is_known_by_its_role(tmp_path: Path) -> None:
     """Orphans, too: they carry the mark. `kill` ends them all."""
     scratch.make(tmp_path)
-    inbox = Inbox(tmp_path)
+    inbox = RunningInbox(tmp_path)
     try:
         inbox.start()
         wanted = ["receiver", "receiver child", "supervisor", "worker", *["worker child"] * 3]
@@ -162,7 +162,7 @@ def test_the_same_seed_writes_the_same_letters(tmp_path: Path) -> None:
     """Body for body, but for the secret."""
     made = scratch.make(tmp_path)
 
-    def letters(seed: int) -> list[Letter]:
+    def letters(seed: int) -> list[SignedRequest]:
         writer = Writer("c", random.Random(seed), made.sender, made.forger)
         return [writer.fresh() for _ in range(20)]
 
@@ -172,5 +172,5 @@ def test_the_same_seed_writes_the_same_letters(tmp_path: Path) -> None:
 
 def test_the_longest_gap() -> None:
     """Between two acknowledgements, in whatever order they are listed; 0 if there are not two."""
-    told = [Answer(at, "fresh", "signed", "a", "", "succeeded", 200, "accepted", 1) for at in (9.0, 1.0, 2.5)]
+    told = [Reply(at, "fresh", "signed", "a", "", "succeeded", 200, "accepted", 1) for at in (9.0, 1.0, 2.5)]
     assert (6.5, 0.0) == (longest_gap(told), longest_gap(told[:1]))

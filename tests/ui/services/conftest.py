@@ -36,6 +36,13 @@ FAILING = {"id": "f1", "type": "fail.hard", "why": "the sun is in the way"}
 
 
 @pytest.fixture
+def inbox(tmp_path: Path, handlers: Path) -> Iterator[Inbox]:
+    """An inbox with one source per seed sender and the handlers that the test writes, not the one of the pages."""
+    with Inbox(tmp_path, handlers=handlers) as made:
+        yield made
+
+
+@pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Inbox]:
     """The inbox; its clock stands at 2026-01-01."""
     (tmp_path / "handlers").mkdir()

@@ -14,7 +14,7 @@ from inbox.core.errors import NotAuthentic
 from inbox.core.models import Request, Secret, Verified
 from inbox.verify.schemes import standard_webhooks
 from inbox.verify.schemes.base import MAX_SIGNATURES
-from inbox.verify.schemes.standard_webhooks import MAX_ASYMMETRIC, StandardWebhooks
+from inbox.verify.schemes.standard_webhooks import MAX_ASYMMETRIC, StandardWebhooksScheme
 from tests.verify.providers.checklist import VECTORS, recorded
 
 V1 = VECTORS["standard-webhooks-1"]
@@ -27,7 +27,7 @@ ID = V1["headers"]["webhook-id"]
 VALID = V1["headers"]["webhook-signature"]
 OTHER = "Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc="
 NOW = float(V1["now"])
-WEBHOOKS = StandardWebhooks()
+WEBHOOKS = StandardWebhooksScheme()
 
 SEED = bytes(range(32))
 _PUBLIC = Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
@@ -330,7 +330,7 @@ def test_unlimited_tolerance_is_an_error() -> None:
     """A tolerance that lets everything pass does not start."""
     for tolerance in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="tolerance"):
-            StandardWebhooks(tolerance=tolerance).check([SECRET])
+            StandardWebhooksScheme(tolerance=tolerance).check([SECRET])
 
 
 ANY = st.one_of(st.text(), st.text(st.characters(max_codepoint=255)), st.just(ID), st.just("1614265330"))
