@@ -19,6 +19,7 @@ from inbox.core.config.settings import Settings, SourceSettings, load, locate
 from inbox.core.elapsed import Clocks
 from inbox.core.errors import ConfigError, Malformed, StoreError
 from inbox.core.lazy import Once
+from inbox.core.log import flush
 from inbox.core.models import HandlerSpec, Payload, Request
 from inbox.receive.queue_notifier import QueueNotifier
 from inbox.store import sqlite
@@ -204,7 +205,7 @@ class Runtime(Stores):
     @Once
     def dispatcher(self) -> "Dispatcher":
         """Return the worker's dispatcher; the worker gives signs of life from then on."""
-        self.watching.replace = lambda: os._exit(1)  # the worker starts another one; huey lets none end by itself
+        self.watching.replace = _end_process
         self.watching.pulse("worker").start()
         return self.make_dispatcher(self.queue)
 
@@ -329,3 +330,9 @@ class Runtime(Stores):
         known = {spec.name: spec for spec in self.archive.handlers()}
         known |= {name: handler.spec for name, handler in self.registry.handlers.items()}
         return list(known.values())
+
+
+def _end_process() -> None:
+    """End a worker process, but not before its log is written; huey lets none end by itself, and starts another."""
+    flush()
+    os._exit(1)

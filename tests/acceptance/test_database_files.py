@@ -227,6 +227,7 @@ def test_log_that_is_deleted_while_it_runs_loses_nothing(place: Place, deleted: 
         (place.folder / f"inbox.db{ending}").unlink()
     acknowledged = {f"after{n}" for n in range(20) if send(place, f"after{n}")["http_status"] == 200}
     assert "store.changed" in place.log_text()
+    eventually(lambda: "what was in the log is in the database now" in place.log_text(), "the log is saved")
     if end == "heals":
         eventually(lambda: send(place, "healed")["http_status"] == 200, "it takes events again", 60.0)
         acknowledged.add("healed")

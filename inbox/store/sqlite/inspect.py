@@ -4,15 +4,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from inbox.core.elapsed import Passed
-from inbox.core.errors import StoreUnusable
+from inbox.core.errors import StoreChanged, StoreUnavailable, StoreUnusable
 from inbox.store.sql.elapsed import passed
+from inbox.store.sqlite import registry
 from inbox.store.sqlite.connection import translated
+from inbox.store.sqlite.marker import admit
 
 _DUE = "FROM deliveries WHERE status IN ('pending', 'retrying') AND paused_by IS NULL"
 # A lease runs out by the steady clock, as in work.py; one from before the machine's start by the time for people.
@@ -99,18 +101,14 @@ def examine(path: Path, *, now: float, steady: float, seconds: float = 5.0) -> E
 
     Raises StoreUnavailable and StoreUnusable.
     """
-    with translated():
-        connection = _reading(path)
-        try:
-            damage, checked = _check(connection, seconds)
-            return Examined(
-                _one(connection, "PRAGMA journal_mode"),
-                damage,
-                checked,
-                **_contents(connection, now, steady) if not damage else {},
-            )
-        finally:
-            connection.close()
+    with translated(), _reading(path) as connection:
+        damage, checked = _check(connection, seconds)
+        return Examined(
+            _one(connection, "PRAGMA journal_mode"),
+            damage,
+            checked,
+            **_contents(connection, now, steady) if not damage else {},
+        )
 
 
 def look_for_damage(path: Path, seconds: float) -> bool:
@@ -118,7 +116,7 @@ def look_for_damage(path: Path, seconds: float) -> bool:
 
     Writes nothing. Raises StoreUnavailable.
     """
-    with translated(), closing(_reading(path)) as connection:
+    with translated(), _reading(path) as connection:
         damage, checked = _check(connection, seconds)
     if damage:
         raise damaged(path, damage)
@@ -131,11 +129,11 @@ def inspect(path: Path, seconds: float) -> Iterator[tuple[str, float, bool]]:
     Each has so many seconds, and a snapshot of its own: SQLite cannot empty its log while somebody looks. Raises
     StoreUnusable if there is damage, and StoreUnavailable.
     """
-    with translated(), closing(_reading(path)) as connection:
+    with translated(), _reading(path) as connection:
         names = [row[0] for row in connection.execute(_TABLES)]
     for name in names:
         began = time.monotonic()
-        with translated(), closing(_reading(path)) as connection:
+        with translated(), _reading(path) as connection:
             damage, checked = _check(connection, seconds, name)
         if damage:
             raise damaged(path, damage)
@@ -151,8 +149,24 @@ def damaged(path: Path, damage: Sequence[str]) -> StoreUnusable:
     )
 
 
-def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database for reading, after the look at its files that every connection begins with.
+
+    SQLite would make a log that was deleted anew, and the process that could save it would take it for another's.
+    Raises StoreUnavailable if the files changed while this process has them open.
+    """
+    known = registry.files_of(path)
+    try:
+        known.enter(admit)
+    except StoreChanged as error:
+        raise StoreUnavailable(str(error)) from None
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)) as connection:
+            yield connection
+    finally:
+        known.leave()
 
 
 def _check(connection: sqlite3.Connection, seconds: float, table: str = "") -> tuple[list[str], bool]:
