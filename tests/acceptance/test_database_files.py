@@ -223,6 +223,8 @@ def test_log_that_is_deleted_while_it_runs_loses_nothing(place: Place, deleted: 
     """What was acknowledged is saved at the next transaction; 503 until other processes have taken over."""
     place.start()
     fill(place, "before")
+    eventually(lambda: place.log_text().count("event=handlers.loaded") > 1, "all worker processes have opened it")
+    time.sleep(2.0)  # the look for damage opens it again for each table; a moment stays between its check and that
     for ending in deleted:
         (place.folder / f"inbox.db{ending}").unlink()
     acknowledged = {f"after{n}" for n in range(20) if send(place, f"after{n}")["http_status"] == 200}

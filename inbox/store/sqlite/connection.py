@@ -116,8 +116,12 @@ class Connection:
         """Open the database, after a look at its files."""
         self.files.enter(admit)
         try:
+            before = self.files.log()
             with translated():
                 database = self._open()
+            if self.files.give_up_log(before):
+                database.conn.close()
+                raise StoreUnavailable(f"the log of {self._path} was deleted while this process opened it")
             self.files.opened()
             registry.close_at_exit(os.getpid())
         except BaseException:

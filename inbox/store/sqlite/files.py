@@ -191,6 +191,25 @@ class Files:
                 raise StoreChanged(why)
             self._open += 1
 
+    def log(self) -> tuple[int, int] | None:
+        """Return device and inode of the log, None if there is none."""
+        with suppress(OSError):
+            found = os.stat(self._names[1])  # noqa: PTH116
+            return found.st_dev, found.st_ino
+        return None
+
+    def give_up_log(self, before: tuple[int, int] | None) -> bool:
+        """Tell whether SQLite made the log anew because the one from `before` was deleted; then delete the empty one.
+
+        The process that still has the deleted log open can save it only while none lies there.
+        """
+        if before is None or (now := self.log()) in (before, None):
+            return False
+        if not size_of(Path(self._names[1])) and self.log() == now:
+            with suppress(OSError):
+                os.unlink(self._names[1])  # noqa: PTH108
+        return True
+
     def opened(self) -> None:
         """Remember which files a connection has just opened."""
         with self._mutex:

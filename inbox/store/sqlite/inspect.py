@@ -163,7 +163,11 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise StoreUnavailable(str(error)) from None
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro"
+        before = known.log()
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)) as connection:
+            connection.execute("PRAGMA schema_version")  # opens the log
+            if known.give_up_log(before):
+                raise StoreUnavailable(f"the log of {path} was deleted while this process opened it")
             yield connection
     finally:
         known.leave()
